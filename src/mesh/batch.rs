@@ -1,0 +1,161 @@
+//! A batch: one turn's requests to one peer, and their answers on the way home. The buffers travel with it and
+//! are used again, so a request allocates nothing.
+
+use crate::command::{Operation, Request};
+use crate::hash::KeyHash;
+use crate::protocol::Spelling;
+use crate::session::{Ask, ConnectionId};
+use crate::shard::Reservation;
+
+use super::{ANSWERS_SIZE_MAX, BATCH_ASKS_MAX, BATCH_SIZE_MAX};
+
+/// Requests of one core to another.
+///
+/// Invariant: `answers.len() == done ≤ asks.len()`; the bytes of the asks lie in `bytes` in their order, those of the
+/// answers in `answer_bytes` in theirs.
+#[derive(Debug)]
+pub struct Batch {
+    /// Whose batch it is: where it goes home to.
+    pub home: usize,
+    /// Whose shard it is for.
+    pub peer: usize,
+    asks: Vec<Packed>,
+    bytes: Vec<u8>,
+    /// How many asks have been executed, and where the next one's bytes begin.
+    done: usize,
+    done_bytes: usize,
+    answers: Vec<Answer>,
+    answer_bytes: Vec<u8>,
+}
+
+/// An ask without its slices: key, text and value lie in the batch's bytes, in this order.
+#[derive(Debug)]
+struct Packed {
+    connection: ConnectionId,
+    gap: u32,
+    hash: KeyHash,
+    operation: Operation,
+    spelling: Spelling,
+    key_size: u8,
+    text_size: u32,
+    value_size: u32,
+    /// The value, where it arrived apart.
+    reservation: Option<Reservation>,
+}
+
+/// Where an answer belongs, and how many of the batch's answer bytes are its.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    pub connection: ConnectionId,
+    pub gap: u32,
+    pub size: usize,
+}
+
+impl Batch {
+    pub fn new(home: usize, peer: usize) -> Batch {
+        Batch {
+            home,
+            peer,
+            asks: Vec::new(),
+            bytes: Vec::new(),
+            done: 0,
+            done_bytes: 0,
+            answers: Vec::new(),
+            answer_bytes: Vec::new(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.asks.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH_SIZE_MAX || self.asks.len() >= BATCH_ASKS_MAX
+    }
+
+    /// How many asks are in it.
+    pub fn count(&self) -> usize {
+        self.asks.len()
+    }
+
+    pub fn push(&mut self, ask: &Ask<'_>, reservation: Option<Reservation>) {
+        let Ask { request, spelling, text, connection, gap } = *ask;
+        let Request { key, hash, value, operation } = request;
+        self.asks.push(Packed {
+            connection,
+            gap,
+            hash,
+            operation,
+            spelling,
+            key_size: key.len() as u8,
+            text_size: text.len() as u32,
+            value_size: value.len() as u32,
+            reservation,
+        });
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(text);
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// Executes what is not done yet: `answer` executes one ask and appends its reply to the buffer. Stops early when
+    /// the answers have grown to [`ANSWERS_SIZE_MAX`].
+    pub fn work(&mut self, mut answer: impl FnMut(&Ask<'_>, Option<Reservation>, &mut Vec<u8>)) {
+        while self.done < self.asks.len() && self.answer_bytes.len() < ANSWERS_SIZE_MAX {
+            let packed = &mut self.asks[self.done];
+            let bytes = &self.bytes[self.done_bytes..];
+            let (key, bytes) = bytes.split_at(usize::from(packed.key_size));
+            let (text, bytes) = bytes.split_at(packed.text_size as usize);
+            let value = &bytes[..packed.value_size as usize];
+            let ask = Ask {
+                request: Request { key, hash: packed.hash, value, operation: packed.operation },
+                spelling: packed.spelling,
+                text,
+                connection: packed.connection,
+                gap: packed.gap,
+            };
+            let start = self.answer_bytes.len();
+            answer(&ask, packed.reservation.take(), &mut self.answer_bytes);
+            self.done += 1;
+            self.done_bytes += key.len() + text.len() + value.len();
+            let size = self.answer_bytes.len() - start;
+            self.answers.push(Answer { connection: ask.connection, gap: ask.gap, size });
+        }
+    }
+
+    /// Whether it has been home half done.
+    pub fn is_begun(&self) -> bool {
+        self.done > 0
+    }
+
+    /// Whether every ask has been executed.
+    pub fn is_done(&self) -> bool {
+        self.done == self.asks.len()
+    }
+
+    /// The answers with their bytes, in order.
+    pub fn answers(&self) -> impl Iterator<Item = (Answer, &[u8])> {
+        let mut start = 0;
+        self.answers.iter().map(move |answer| {
+            start += answer.size;
+            (*answer, &self.answer_bytes[start - answer.size..start])
+        })
+    }
+
+    /// Forgets the answers, which have been delivered.
+    pub fn forget_answers(&mut self) {
+        self.answers.clear();
+        self.answer_bytes.clear();
+        // A value of a megabyte may have passed through once: that memory is not kept.
+        self.answer_bytes.shrink_to(2 * BATCH_SIZE_MAX);
+    }
+
+    /// Makes a finished batch ready for new asks.
+    pub fn clear(&mut self) {
+        self.forget_answers();
+        self.asks.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(2 * BATCH_SIZE_MAX);
+        self.done = 0;
+        self.done_bytes = 0;
+    }
+}

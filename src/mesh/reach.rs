@@ -1,0 +1,234 @@
+//! All shards as one core sees them during one turn: its own, one borrowed, and the way to the others.
+
+use std::collections::VecDeque;
+
+use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes};
+use crate::command::{Reply, Request};
+use crate::protocol;
+use crate::session::statistics::Totals;
+use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
+use crate::shard::{Reservation, Shard};
+use crate::time::Now;
+
+/// Batches of peers that had to go home half done, and what came behind them.
+///
+/// A batch whose answers grow too large goes home with what there is and comes back for the rest. Until then nothing
+/// of that peer may overtake it.
+pub struct Waiting {
+    peers: Box<[WaitingPeer]>,
+}
+
+#[derive(Default)]
+struct WaitingPeer {
+    /// A batch of this peer is on its way home and will come back.
+    unfinished: bool,
+    /// Fewer than [`super::BATCHES_PER_PEER`]; empty unless `unfinished`.
+    #[expect(clippy::vec_box, reason = "a batch travels in its box")]
+    behind: VecDeque<Box<Batch>>,
+}
+
+impl Waiting {
+    pub fn new(cores: usize) -> Waiting {
+        Waiting { peers: (0..cores).map(|_| WaitingPeer::default()).collect() }
+    }
+}
+
+/// One core's hands on the shards, for one turn.
+pub struct Reach<'m> {
+    me: usize,
+    mesh: &'m Mesh,
+    now: Now,
+    own: Lent<'m, Shard>,
+    /// The shard of another core that is in the kernel, while one connection is served.
+    borrowed: Option<(usize, Lent<'m, Shard>)>,
+    outboxes: &'m mut Outboxes,
+    waiting: &'m mut Waiting,
+    wakes: &'m mut Wakes,
+}
+
+impl<'m> Reach<'m> {
+    /// Takes this core's shard back from whoever borrowed it.
+    pub fn new(
+        me: usize,
+        mesh: &'m Mesh,
+        now: Now,
+        outboxes: &'m mut Outboxes,
+        waiting: &'m mut Waiting,
+        wakes: &'m mut Wakes,
+    ) -> Reach<'m> {
+        let own = mesh.place(me).shard.take_back();
+        Reach { me, mesh, now, own, borrowed: None, outboxes, waiting, wakes }
+    }
+
+    /// Returns a borrowed shard. Called after each connection, so that its owner waits for one at most.
+    pub fn give_back(&mut self) {
+        self.borrowed = None;
+    }
+
+    /// A bounded slice of the own shard's background work, then everything for the peers leaves.
+    pub fn finish(mut self) {
+        self.borrowed = None;
+        self.own.maintain(self.now);
+        self.outboxes.flush(self.mesh, self.wakes);
+    }
+
+    /// Executes a peer's batch and sends it home, in the order in which that peer sent its batches.
+    pub fn work(&mut self, batch: Box<Batch>) {
+        let home = batch.home;
+        let peer = &mut self.waiting.peers[home];
+        if peer.unfinished && !batch.is_begun() {
+            peer.behind.push_back(batch);
+            return;
+        }
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            let is_done = self.work_in_order(batch);
+            let peer = &mut self.waiting.peers[home];
+            peer.unfinished = !is_done;
+            next = if is_done { peer.behind.pop_front() } else { None };
+        }
+    }
+
+    fn work_in_order(&mut self, mut batch: Box<Batch>) -> bool {
+        let (own, now) = (&mut *self.own, self.now);
+        batch.work(|ask, reservation, out| {
+            let reply = match reservation {
+                None => own.execute(&ask.request, now),
+                Some(reservation) => own.commit(reservation, &ask.request, now),
+            };
+            // What would be sent apart on its own core is copied here: the answer has to travel.
+            let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, &reply, usize::MAX);
+            debug_assert!(left.is_none());
+        });
+        let (home, is_done) = (batch.home, batch.is_done());
+        self.post(home, Letter::Answers(batch));
+        is_done
+    }
+
+    /// Carries out a peer's order and reports.
+    pub fn obey(
+        &mut self,
+        from: usize,
+        connection: ConnectionId,
+        order: Order,
+        counters: &mut session::Counters,
+    ) {
+        let mut totals = Box::new(Totals::default());
+        carry_out(&mut self.own, order, self.now, counters, &mut totals);
+        self.post(from, Letter::Report { connection, totals });
+    }
+
+    /// The answers of a batch have been delivered: its rest goes out again, or it waits for new asks.
+    pub fn delivered(&mut self, mut batch: Box<Batch>) {
+        if batch.is_done() {
+            self.outboxes.take_home(batch);
+        } else {
+            batch.forget_answers();
+            self.post(batch.peer, Letter::Asks(batch));
+        }
+    }
+
+    /// Posts a letter; its reader is woken at the end of the turn.
+    pub fn post(&mut self, core: usize, letter: Letter) {
+        self.mesh.send(core, letter);
+        self.wakes.note(core);
+    }
+
+    /// The shard of `owner`, if it can be had now without overtaking anything.
+    fn shard(&mut self, owner: usize) -> Option<&mut Shard> {
+        if owner == self.me {
+            return Some(&mut self.own);
+        }
+        if self.outboxes.is_under_way(owner) {
+            return None;
+        }
+        self.lent(owner)
+    }
+
+    fn lent(&mut self, owner: usize) -> Option<&mut Shard> {
+        if self.borrowed.as_ref().is_none_or(|&(core, _)| core != owner) {
+            self.borrowed = None;
+            self.borrowed = Some((owner, self.mesh.place(owner).shard.borrow()?));
+        }
+        self.borrowed.as_mut().map(|(_, shard)| &mut **shard)
+    }
+}
+
+impl Shards for Reach<'_> {
+    fn execute<R>(&mut self, ask: &Ask<'_>, write: impl FnOnce(&Reply<'_>) -> R) -> Option<R> {
+        let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
+        match self.shard(owner) {
+            Some(shard) => Some(write(&shard.execute(&ask.request, now))),
+            None => {
+                self.outboxes.push(owner, ask, None);
+                None
+            }
+        }
+    }
+
+    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
+        let (owner, now) = (request.hash.owner(self.mesh.cores()), self.now);
+        // The session has nothing under way, so a reservation overtakes nothing, whatever others have sent.
+        let shard = if owner == self.me { Some(&mut *self.own) } else { self.lent(owner) };
+        match shard.map(|shard| shard.reserve(request, value_size, now)) {
+            Some(Ok(reservation)) => Reserved::Memory(reservation),
+            Some(Err(reply)) => Reserved::Refused(reply),
+            None => Reserved::Busy,
+        }
+    }
+
+    fn commit<R>(
+        &mut self,
+        ask: &Ask<'_>,
+        reservation: Reservation,
+        write: impl FnOnce(&Reply<'_>) -> R,
+    ) -> Option<R> {
+        let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
+        match self.shard(owner) {
+            Some(shard) => Some(write(&shard.commit(reservation, &ask.request, now))),
+            None => {
+                self.outboxes.push(owner, ask, Some(reservation));
+                None
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.outboxes.have_room()
+    }
+
+    fn order(
+        &mut self,
+        connection: ConnectionId,
+        order: Order,
+        counters: &mut session::Counters,
+        totals: &mut Totals,
+    ) -> usize {
+        carry_out(&mut self.own, order, self.now, counters, totals);
+        for core in (0..self.mesh.cores()).filter(|&core| core != self.me) {
+            self.mesh.send(core, Letter::Order { from: self.me, connection, order });
+            self.wakes.note(core);
+        }
+        self.mesh.cores() - 1
+    }
+}
+
+fn carry_out(
+    shard: &mut Shard,
+    order: Order,
+    now: Now,
+    counters: &mut session::Counters,
+    totals: &mut Totals,
+) {
+    match order {
+        Order::Flush(delay) => shard.flush(delay, now),
+        Order::Statistics => {
+            totals.shard.add(shard.counters());
+            totals.session.add(counters);
+        }
+        Order::ResetStatistics => {
+            shard.reset_counters();
+            counters.reset();
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The io_uring loop: multishot accept and receive, one small ring of buffers, and one system call a turn.
+//!
+//! ```text
+//!   turn:  completions --> sessions --> output            shard in hand
+//!   enter: all sends, wakes, re-arms of the turn go in,   shard lent out
+//!          completions come out
+//! ```
+//!
+//! Sends carry `MSG_DONTWAIT | MSG_WAITALL` and post no completion when they succeed: when the system call returns
+//! they are done and their buffers are free. One that could not finish (the client reads slowly) does post one; then
+//! the output is handed to the kernel for as long as it takes, and the connection's new output waits behind it.
+//!
+//! Why this and not its alternatives, with figures: docs/design/01-event-loop.md.
+
+#![expect(unsafe_code, reason = "queue entries carry addresses; see each SAFETY comment")]
+
+mod buffers;
+mod refused;
+mod ring;
+mod socket;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use io_uring::{cqueue, opcode, types};
+use log::{debug, warn};
+
+use super::{Core, Listener, Patience, Plan, Turn};
+use crate::mesh::Letter;
+use crate::session::ConnectionId;
+use ring::{Ring, Token};
+use socket::{Sending, Socket};
+
+pub use refused::explain;
+
+const SEND_NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+const SEND_LATER: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+/// The descriptors by which cores are woken, shared by all.
+pub struct Wakers {
+    /// Each core's ring, for peers; -1 until the core has set it up.
+    rings: Box<[AtomicI32]>,
+    /// Each core's eventfd, for threads without a ring.
+    events: Box<[OwnedFd]>,
+}
+
+impl Wakers {
+    pub fn new(cores: usize) -> io::Result<Wakers> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let events: Result<Box<[_]>, _> = (0..cores).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect();
+        Ok(Wakers { rings: (0..cores).map(|_| AtomicI32::new(-1)).collect(), events: events? })
+    }
+
+    /// Wakes a core from a thread without a ring.
+    pub fn wake(&self, core: usize) {
+        // It can fail only if the counter is about to overflow: then the core is being woken anyway.
+        let _ = rustix::io::write(&self.events[core], &1u64.to_ne_bytes());
+    }
+}
+
+/// Checks that the kernel grants a ring with all that the loop needs.
+pub fn probe() -> io::Result<()> {
+    Ring::new().map(drop)
+}
+
+/// One core's loop.
+pub struct Loop {
+    core: Core<Socket>,
+    ring: Ring,
+    wakers: Arc<Wakers>,
+    listeners: Vec<Listener>,
+    /// Listeners whose accept must be armed (again).
+    to_accept: Vec<u32>,
+    /// Listeners whose accept failed for want of descriptors or memory: armed again when a connection has closed.
+    starved: Vec<u32>,
+    patience: Patience,
+    connections_max: usize,
+    /// The core that the next connection goes to.
+    next_core: usize,
+    /// Where the kernel puts the eventfd's count. Boxed: it must not move.
+    event_count: Box<u64>,
+    is_event_armed: bool,
+}
+
+impl Loop {
+    /// Sets up the ring. Must be called on the thread that will run the loop.
+    pub fn new(
+        core: Core<Socket>,
+        wakers: Arc<Wakers>,
+        listeners: Vec<Listener>,
+        connections_max: usize,
+        busy_poll: Duration,
+    ) -> io::Result<Loop> {
+        let ring = Ring::new()?;
+        wakers.rings[core.me()].store(ring.fd(), Ordering::Release);
+        Ok(Loop {
+            to_accept: (0..listeners.len() as u32).collect(),
+            starved: Vec::new(),
+            core,
+            ring,
+            wakers,
+            listeners,
+            patience: Patience::new(busy_poll),
+            connections_max,
+            next_core: 0,
+            event_count: Box::new(0),
+            is_event_armed: false,
+        })
+    }
+
+    /// Serves until it is told to stop.
+    pub fn run(mut self) {
+        let mut completions = Vec::new();
+        let mut noted = Vec::new();
+        let mut sending = Vec::new();
+        loop {
+            self.core.take_noted(&mut noted);
+            for &id in &noted {
+                self.carry_on(id, &mut sending);
+            }
+            if self.core.may_end() && sending.is_empty() {
+                self.wake_peers();
+                self.ring.enter(false);
+                break;
+            }
+            self.arm();
+            self.wake_peers();
+            self.wait();
+            self.ring.take_completions(&mut completions);
+            self.settle_sends(&completions, &mut sending);
+            self.turn(&completions);
+        }
+        debug!("core {} has ended", self.core.me());
+    }
+
+    /// Does what a connection needs after a turn: sends its output, reads on or stops reading, closes.
+    fn carry_on(&mut self, id: ConnectionId, sending: &mut Vec<ConnectionId>) {
+        let Some(connection) = self.core.connection(id) else { return };
+        let plan = connection.plan();
+        let socket = &mut connection.socket;
+        let output = connection.session.output();
+        let is_sending = !output.is_empty() && !socket.broken;
+        if is_sending && socket.sending.is_none() {
+            let size = u32::try_from(output.len()).unwrap_or(u32::MAX);
+            let entry = opcode::Send::new(types::Fd(socket.raw()), output.as_ptr(), size)
+                .flags(SEND_NOW)
+                .build()
+                .flags(io_uring::squeue::Flags::SKIP_SUCCESS);
+            // SAFETY: the output is not touched before `enter` returns: no session runs in between, and a send that
+            // does not finish within `enter` fails with a completion instead (MSG_DONTWAIT).
+            unsafe { self.ring.push(entry, Token::SendNow(id)) };
+            sending.push(id);
+            return;
+        }
+        if is_sending || socket.sending.is_some() {
+            // What is under way finishes first; its completion brings us here again.
+            if plan == Plan::Hold {
+                self.stop_reading(id);
+            }
+            return;
+        }
+        match plan {
+            Plan::Close => self.close(id),
+            _ if socket.broken => self.close(id),
+            Plan::Hold => self.stop_reading(id),
+            Plan::Read => self.read(id),
+        }
+    }
+
+    /// Arms the receive unless it is armed.
+    fn read(&mut self, id: ConnectionId) {
+        if self.core.is_stopping() {
+            return;
+        }
+        let Some(connection) = self.core.connection(id) else { return };
+        let socket = &mut connection.socket;
+        if socket.reading {
+            return;
+        }
+        socket.reading = true;
+        let entry = opcode::RecvMulti::new(types::Fd(socket.raw()), buffers::GROUP).build();
+        // SAFETY: the entry holds no address; its buffers are the registered ring's.
+        unsafe { self.ring.push(entry, Token::Receive(id)) };
+    }
+
+    fn stop_reading(&mut self, id: ConnectionId) {
+        let Some(connection) = self.core.connection(id) else { return };
+        let socket = &mut connection.socket;
+        if !socket.reading || socket.cancelling {
+            return;
+        }
+        socket.cancelling = true;
+        let entry = opcode::AsyncCancel::new(Token::Receive(id).pack())
+            .build()
+            .flags(io_uring::squeue::Flags::SKIP_SUCCESS);
+        // SAFETY: the entry holds no address.
+        unsafe { self.ring.push(entry, Token::Nothing) };
+    }
+
+    /// Closes the connection, or makes its receive end so that it can be closed.
+    fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.core.connection(id) else { return };
+        let socket = &mut connection.socket;
+        if socket.reading || socket.sending.is_some() {
+            socket.shut_down();
+            return;
+        }
+        drop(self.core.close(id));
+        // A descriptor is free again: accepts that found none may go on.
+        self.to_accept.append(&mut self.starved);
+    }
+
+    fn arm(&mut self) {
+        if !self.is_event_armed {
+            self.is_event_armed = true;
+            let fd = types::Fd(self.wakers.events[self.core.me()].as_raw_fd());
+            let count: *mut u64 = &mut *self.event_count;
+            let entry = opcode::Read::new(fd, count.cast(), size_of::<u64>() as u32).build();
+            // SAFETY: the count is boxed, lives as long as the ring, and nobody reads it.
+            unsafe { self.ring.push(entry, Token::Wake) };
+        }
+        if self.core.is_stopping() {
+            return;
+        }
+        for index in std::mem::take(&mut self.to_accept) {
+            let fd = types::Fd(self.listeners[index as usize].socket.as_raw_fd());
+            let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
+            // SAFETY: the entry holds no address: peer names are asked for when somebody wants them.
+            unsafe { self.ring.push(entry, Token::Accept(index)) };
+        }
+    }
+
+    fn wake_peers(&mut self) {
+        let Loop { core, ring, wakers, .. } = self;
+        core.wake_peers(|peer| {
+            let fd: RawFd = wakers.rings[peer].load(Ordering::Acquire);
+            let entry = opcode::MsgRingData::new(types::Fd(fd), 0, Token::Wake.pack(), None)
+                .build()
+                .flags(io_uring::squeue::Flags::SKIP_SUCCESS);
+            // SAFETY: the entry holds no address.
+            unsafe { ring.push(entry, Token::Nothing) };
+        });
+    }
+
+    /// Submits, and waits until there is something to do: first with open eyes, where that has paid, then asleep.
+    fn wait(&mut self) {
+        self.ring.enter(false);
+        if self.core.has_work() || self.ring.has_news() {
+            return;
+        }
+        let window = self.patience.window();
+        let began = Instant::now();
+        if !window.is_zero() {
+            while began.elapsed() < window {
+                for _ in 0..8 {
+                    std::hint::spin_loop();
+                }
+                if self.core.has_work() || self.ring.has_news() {
+                    self.patience.was_rewarded();
+                    self.ring.enter(false);
+                    return;
+                }
+            }
+        }
+        if self.core.lie_down() {
+            self.ring.enter(true);
+            self.core.get_up();
+            self.patience.slept(!window.is_zero(), began.elapsed());
+        }
+    }
+
+    /// Notes what became of the turn's sends: those that left no completion are done.
+    fn settle_sends(&mut self, completions: &[cqueue::Entry], sending: &mut Vec<ConnectionId>) {
+        for completion in completions {
+            let Token::SendNow(id) = Token::unpack(completion.user_data()) else { continue };
+            let Some(place) = sending.iter().position(|sent| sent.index == id.index) else { continue };
+            let id = sending.swap_remove(place);
+            let result = completion.result();
+            match result {
+                0.. => self.send_later(id, result as usize),
+                _ if result == -libc::EAGAIN => self.send_later(id, 0),
+                _ => self.broken(id),
+            }
+        }
+        for id in sending.drain(..) {
+            self.core.sent(id);
+        }
+    }
+
+    /// Hands what is left of an output to the kernel, `gone` bytes of which have gone.
+    fn send_later(&mut self, id: ConnectionId, gone: usize) {
+        let Some(connection) = self.core.connection(id) else { return };
+        let buffer = connection.session.take_output();
+        connection.socket.sending = Some(Sending { buffer, gone });
+        self.go_on_sending(id);
+    }
+
+    fn go_on_sending(&mut self, id: ConnectionId) {
+        let Some(connection) = self.core.connection(id) else { return };
+        let fd = types::Fd(connection.socket.raw());
+        let Some(Sending { buffer, gone }) = &connection.socket.sending else { return };
+        let left = &buffer[*gone..];
+        if left.is_empty() {
+            self.sent_later(id);
+            return;
+        }
+        let entry = opcode::Send::new(fd, left.as_ptr(), left.len() as u32).flags(SEND_LATER).build();
+        // SAFETY: the buffer stays in `sending`, unchanged, until the completion comes (invariant of `Sending`).
+        unsafe { self.ring.push(entry, Token::SendLater(id)) };
+    }
+
+    fn sent_later(&mut self, id: ConnectionId) {
+        let Some(connection) = self.core.connection(id) else { return };
+        let Some(Sending { buffer, gone }) = connection.socket.sending.take() else { return };
+        self.core.sent_apart(id, gone, buffer);
+        self.core.note(id);
+    }
+
+    fn broken(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.core.connection(id) {
+            connection.socket.broken = true;
+            self.core.note(id);
+        }
+    }
+
+    /// One turn: everything that came is served.
+    fn turn(&mut self, completions: &[cqueue::Entry]) {
+        let mut later = Vec::new();
+        let mut accepted = Vec::new();
+        {
+            let mut turn = self.core.turn();
+            for completion in completions {
+                let result = completion.result();
+                match Token::unpack(completion.user_data()) {
+                    Token::Receive(id) => {
+                        let id = full_id(&mut turn, id);
+                        received(&mut turn, &mut self.ring, id, completion);
+                    }
+                    Token::SendLater(id) => later.push((full_id(&mut turn, id), result)),
+                    Token::Accept(listener) => {
+                        accepted.push((listener, result, cqueue::more(completion.flags())));
+                    }
+                    Token::Wake => {
+                        // A count of 8 bytes was read from the eventfd; a peer's message has the result 0.
+                        self.is_event_armed &= result == 0;
+                    }
+                    Token::SendNow(_) | Token::Nothing => {}
+                }
+            }
+            self.ring.buffers.publish();
+            turn.resume();
+            turn.read_letters(|turn, socket| {
+                let id = turn.open(Socket::new(socket));
+                turn.note(id);
+            });
+            turn.finish();
+        }
+        for (id, result) in later {
+            match (result, self.core.connection(id)) {
+                (1.., Some(connection)) => {
+                    if let Some(sending) = &mut connection.socket.sending {
+                        sending.gone += result as usize;
+                    }
+                    self.go_on_sending(id);
+                }
+                (_, Some(connection)) => {
+                    connection.socket.broken = true;
+                    self.sent_later(id);
+                }
+                (_, None) => {}
+            }
+        }
+        for (listener, result, more) in accepted {
+            match (more, result) {
+                (true, _) => {}
+                (false, 0..) => self.to_accept.push(listener),
+                (false, _) => self.starved.push(listener),
+            }
+            self.accepted(listener, result);
+        }
+    }
+
+    /// A connection came, or could not come.
+    fn accepted(&mut self, listener: u32, result: i32) {
+        if result < 0 {
+            if result != -libc::ECANCELED {
+                warn!("accept: {}", io::Error::from_raw_os_error(-result));
+            }
+            return;
+        }
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+        let socket = unsafe { OwnedFd::from_raw_fd(result) };
+        if self.core.is_stopping() {
+            return;
+        }
+        let mesh = self.core.mesh().clone();
+        if mesh.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            mesh.connections.fetch_sub(1, Ordering::Relaxed);
+            self.core.count_rejected();
+            // The socket is new and its buffer empty: these bytes fit, or the client is gone.
+            let words = b"ERROR Too many open connections\r\n";
+            let _ = rustix::net::send(socket.as_fd(), words, rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+            return;
+        }
+        let me = self.core.me();
+        let core = if self.listeners[listener as usize].shared {
+            let core = self.next_core;
+            self.next_core = (core + 1) % mesh.cores();
+            core
+        } else {
+            me
+        };
+        self.core.hand_over(core, Letter::Connection(socket));
+    }
+}
+
+/// The whole name of a connection, of which a token keeps 24 bits of the generation.
+fn full_id(turn: &mut Turn<'_, Socket>, id: ConnectionId) -> ConnectionId {
+    turn.current(id.index).unwrap_or(id)
+}
+
+fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, completion: &cqueue::Entry) {
+    let (result, flags) = (completion.result(), completion.flags());
+    if let Some(buffer) = cqueue::buffer_select(flags) {
+        let size = usize::try_from(result).unwrap_or(0);
+        // SAFETY: the kernel names this buffer in this very completion, and it is given back below, once.
+        turn.received(id, unsafe { ring.buffers.bytes(buffer, size) });
+        ring.buffers.give(buffer);
+    }
+    if !cqueue::more(flags)
+        && let Some(socket) = turn.socket(id)
+    {
+        // The receive has ended: it is armed again after the turn, unless there is a reason not to.
+        socket.reading = false;
+        socket.cancelling = false;
+        turn.note(id);
+    }
+    match result {
+        0 => turn.ended(id),
+        1.. => {}
+        // No buffer was free, or we stopped it ourselves.
+        _ if result == -libc::ENOBUFS || result == -libc::ECANCELED => {}
+        _ => {
+            if let Some(socket) = turn.socket(id) {
+                socket.broken = true;
+            }
+            turn.ended(id);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A connection's socket, as the io_uring loop keeps it.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+use crate::session::Wire;
+
+/// Invariant: the socket is closed only when neither `reading` nor `sending` is under way, so the kernel never
+/// touches a descriptor or a buffer that has found another use.
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: OwnedFd,
+    /// A multishot receive is armed.
+    pub(super) reading: bool,
+    /// The receive has been asked to end.
+    pub(super) cancelling: bool,
+    /// Output that the kernel sends in its own time, because the client is slow to read it.
+    pub(super) sending: Option<Sending>,
+    /// Sending or receiving has failed: nothing more can be said.
+    pub(super) broken: bool,
+    /// Both directions have been shut down.
+    pub(super) shut: bool,
+}
+
+/// Invariant: `buffer` is neither moved out nor changed while the kernel reads it.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) buffer: Vec<u8>,
+    /// Bytes that have gone.
+    pub(super) gone: usize,
+}
+
+impl Socket {
+    pub(super) fn new(fd: OwnedFd) -> Socket {
+        Socket { fd, reading: false, cancelling: false, sending: None, broken: false, shut: false }
+    }
+
+    pub(super) fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Ends both directions, so that an armed receive completes. What was sent still arrives.
+    pub(super) fn shut_down(&mut self) {
+        if !self.shut {
+            self.shut = true;
+            // A socket that the client has closed already has nothing to shut down.
+            let _ = rustix::net::shutdown(self.fd.as_fd(), rustix::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Wire for Socket {
+    fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
+        if self.sending.is_some() || self.broken {
+            return 0;
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        sendmsg(self.fd.as_fd(), pieces, &mut SendAncillaryBuffer::default(), flags).unwrap_or(0)
+    }
+}

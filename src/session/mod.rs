@@ -1,0 +1,527 @@
+//! A connection without its socket.
+//!
+//! A [`Session`] is handed the bytes that came and leaves the bytes that may go. In between it cuts requests out of
+//! the input (`protocol`), has them executed ([`Shards`]) and puts the replies in order ([`Pipeline`]). It has
+//! never heard of a socket, an event loop or a thread, so a test drives it with slices.
+//!
+//! ```text
+//! received bytes --> [input: only what is not a whole request yet] --> parser --> shards
+//!                                                                                 |  |
+//!                          out  <-- pipeline <-- reply at once -------------------+  |
+//!                                        ^------ answer from another core, later ----+
+//! ```
+//!
+//! A session that has too much in flight *stalls*: it stops taking requests from its input, and the event loop stops
+//! reading from its socket. Nothing is dropped and nothing grows.
+
+mod arriving;
+mod pipeline;
+pub mod statistics;
+
+use std::io::IoSlice;
+
+use crate::command::{Reply, Request};
+use crate::hash::KeySeed;
+use crate::shard::Reservation;
+use crate::protocol::{self, Control, Dialects, Parsed, Parser, Spelling, Word};
+use crate::time::{Exptime, Now};
+use arriving::Arriving;
+use pipeline::Pipeline;
+use statistics::{Facts, Totals};
+
+/// Replies that wait to be sent, in bytes, above which a session takes no further requests.
+pub const OUTPUT_SIZE_MAX: usize = 256 * 1024;
+
+/// Input kept while a session is stalled, in bytes, above which the event loop stops reading its socket.
+pub const INPUT_STALLED_MAX: usize = 32 * 1024;
+
+/// A value of this many bytes is sent straight from the item (one copy less); a smaller one is cheaper to copy into
+/// the output.
+pub const VALUE_APART_MIN: usize = 8 * 1024;
+
+/// Names a connection on its core: never the same one twice while an answer may still be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// A request on its way to its shard, with what is needed to bring the reply home.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub request: Request<'a>,
+    pub spelling: Spelling,
+    pub text: &'a [u8],
+    pub connection: ConnectionId,
+    /// The place in the connection's pipeline that the answer fills.
+    pub gap: u32,
+}
+
+/// What a session asks of all shards at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Flush(Exptime),
+    Statistics,
+    ResetStatistics,
+}
+
+/// The cache as a session sees it: the mesh in the server, a single shard in tests.
+pub trait Shards {
+    /// Executes the request if its shard can be reached now and hands the reply to `write`. Otherwise takes the
+    /// request along to its owner and returns `None`: the reply comes later, as [`Session::answer`].
+    fn execute<R>(&mut self, ask: &Ask<'_>, write: impl FnOnce(&Reply<'_>) -> R) -> Option<R>;
+
+    /// Reserves memory for a value that arrives in pieces.
+    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved;
+
+    /// Executes a store whose value has arrived, as [`Shards::execute`] does.
+    fn commit<R>(
+        &mut self,
+        ask: &Ask<'_>,
+        reservation: Reservation,
+        write: impl FnOnce(&Reply<'_>) -> R,
+    ) -> Option<R>;
+
+    /// Whether one more request can be taken along to every owner.
+    fn has_room(&self) -> bool;
+
+    /// Gives an order to all shards; adds what those reached now have to report to `totals` and returns how
+    /// many others will report later ([`Session::report`]).
+    fn order(
+        &mut self,
+        connection: ConnectionId,
+        order: Order,
+        counters: &mut Counters,
+        totals: &mut Totals,
+    ) -> usize;
+}
+
+/// The outcome of [`Shards::reserve`].
+#[derive(Debug)]
+pub enum Reserved {
+    Memory(Reservation),
+    Refused(Reply<'static>),
+    /// The owner is at work on its shard; ask again next turn.
+    Busy,
+}
+
+/// The way out, for values too large to be worth copying.
+pub trait Wire {
+    /// Sends the pieces in order, at once, as far as they go without waiting. Returns how many bytes went; 0 if
+    /// none can now. After a failure it returns 0, and the event loop learns of the failure by its own send.
+    fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize;
+}
+
+/// Buffers that are lent to connections while bytes are in flight, so that an idle connection holds none.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    free: Vec<Vec<u8>>,
+}
+
+impl Buffers {
+    /// Buffers kept for the next turn, at most.
+    const FREE_MAX: usize = 256;
+    /// Larger buffers go back to the allocator.
+    const CAPACITY_KEPT_MAX: usize = 128 * 1024;
+    const CAPACITY_START: usize = 4 * 1024;
+
+    /// The buffer that came back last: its memory is the warmest.
+    fn take(&mut self) -> Vec<u8> {
+        self.free.pop().unwrap_or_else(|| Vec::with_capacity(Buffers::CAPACITY_START))
+    }
+
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        if (1..=Buffers::CAPACITY_KEPT_MAX).contains(&buffer.capacity()) && self.free.len() < Buffers::FREE_MAX {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+}
+
+/// What a session may not exceed and may not do; the same for all.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub dialects: Dialects,
+    /// -F: flush_all is refused.
+    pub flush_refused: bool,
+    /// -R: requests of one connection before the others get a turn.
+    pub requests_per_turn: usize,
+    pub version: &'static str,
+}
+
+/// Everything around a session while it works.
+pub struct Desk<'a, S, W> {
+    pub shards: &'a mut S,
+    pub wire: &'a mut W,
+    pub buffers: &'a mut Buffers,
+    pub rules: &'a Rules,
+    pub facts: &'a Facts,
+    pub counters: &'a mut Counters,
+    pub now: Now,
+}
+
+/// What the sessions of one core count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub cmd_flush: u64,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    pub curr_connections: u64,
+    pub total_connections: u64,
+    pub rejected_connections: u64,
+    pub conn_yields: u64,
+}
+
+impl Counters {
+    /// Sums over cores.
+    pub fn add(&mut self, other: &Counters) {
+        self.cmd_flush += other.cmd_flush;
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.curr_connections += other.curr_connections;
+        self.total_connections += other.total_connections;
+        self.rejected_connections += other.rejected_connections;
+        self.conn_yields += other.conn_yields;
+    }
+
+    /// `stats reset`: everything but what is there now.
+    pub fn reset(&mut self) {
+        *self = Counters { curr_connections: self.curr_connections, ..Counters::default() };
+    }
+}
+
+/// Why a session takes no further requests for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// Too many replies wait to be sent.
+    Output,
+    /// Answers of other cores must come in first.
+    Answers,
+    /// The way to another core is full.
+    Room,
+    /// It had its share of this turn ([`Rules::requests_per_turn`]), or an owner was busy: next turn.
+    Turn,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    id: ConnectionId,
+    parser: Parser,
+    /// Received and not yet consumed: the beginning of a request, or whole requests while stalled.
+    input: Vec<u8>,
+    /// The value of a large store that is coming in. While it is there, all input is its.
+    arriving: Option<Box<Arriving>>,
+    pipeline: Pipeline,
+    /// An order that waits for reports. While it is there, no request is taken.
+    barrier: Option<Box<Barrier>>,
+    stall: Option<Stall>,
+    /// No further requests: close when everything said has been sent.
+    closing: bool,
+}
+
+/// An order under way (flush_all, stats, ...).
+#[derive(Debug)]
+struct Barrier {
+    waiting: usize,
+    totals: Totals,
+    answer: BarrierAnswer,
+    spelling: Spelling,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum BarrierAnswer {
+    Ok,
+    Reset,
+    GeneralStatistics,
+}
+
+impl Session {
+    pub fn new(id: ConnectionId, seed: KeySeed, rules: &Rules) -> Session {
+        Session {
+            id,
+            parser: Parser::new(seed, rules.dialects),
+            input: Vec::new(),
+            arriving: None,
+            pipeline: Pipeline::default(),
+            barrier: None,
+            stall: None,
+            closing: false,
+        }
+    }
+
+    /// Bytes came: serves every complete request in them.
+    pub fn receive<S: Shards, W: Wire>(&mut self, fresh: &[u8], desk: &mut Desk<'_, S, W>) {
+        desk.counters.bytes_read += fresh.len() as u64;
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(fresh);
+            if self.stall.is_none() {
+                self.resume(desk);
+            }
+            return;
+        }
+        let used = self.serve(fresh, desk);
+        if used < fresh.len() {
+            self.input = desk.buffers.take();
+            self.input.extend_from_slice(&fresh[used..]);
+        }
+    }
+
+    /// Goes on with the input that is already here, after a stall.
+    pub fn resume<S: Shards, W: Wire>(&mut self, desk: &mut Desk<'_, S, W>) {
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.serve(&input, desk);
+        if used == input.len() {
+            desk.buffers.give(input);
+        } else {
+            input.drain(..used);
+            self.input = input;
+        }
+    }
+
+    /// The answer of another core to the request that opened `gap`.
+    pub fn answer(&mut self, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
+        self.pipeline.answer(gap, bytes, buffers);
+    }
+
+    /// The report of another core to this session's order.
+    pub fn report<S: Shards, W: Wire>(&mut self, totals: &Totals, desk: &mut Desk<'_, S, W>) {
+        let barrier = self.barrier.as_mut().expect("a report comes only to a session that waits");
+        barrier.totals.add(totals);
+        barrier.waiting -= 1;
+        self.finish_barrier(desk);
+    }
+
+    /// Why it takes no requests now, if so. The event loop calls [`Session::resume`] when that may have changed.
+    pub fn stall(&self) -> Option<Stall> {
+        self.stall
+    }
+
+    /// Whether it stalled for answers and has them all.
+    pub fn has_all_answers(&self) -> bool {
+        self.stall == Some(Stall::Answers) && self.barrier.is_none() && self.pipeline.is_settled()
+    }
+
+    /// Whether so much unserved input is here that the socket should not be read.
+    pub fn wants_no_input(&self) -> bool {
+        self.stall.is_some() && self.input.len() >= INPUT_STALLED_MAX
+    }
+
+    /// Whether everything asked has been answered (not necessarily sent).
+    pub fn is_settled(&self) -> bool {
+        self.stall.is_none() && self.barrier.is_none() && self.pipeline.is_settled()
+    }
+
+    /// Whether the connection is to be closed once everything is settled and sent.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// The bytes that may go now.
+    pub fn output(&self) -> &[u8] {
+        self.pipeline.output()
+    }
+
+    /// All of the output has gone; its buffer is lent to the next.
+    pub fn sent_all(&mut self, desk_buffers: &mut Buffers, counters: &mut Counters) {
+        counters.bytes_written += self.pipeline.output().len() as u64;
+        self.pipeline.sent_all(desk_buffers);
+    }
+
+    /// Takes the output away, for a send that the kernel finishes in its own time.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        self.pipeline.take_output()
+    }
+
+    /// Lets go of what it holds.
+    pub fn close(&mut self, buffers: &mut Buffers) {
+        buffers.give(std::mem::take(&mut self.input));
+        self.pipeline.close(buffers);
+        self.arriving = None;
+    }
+
+    /// Serves every complete request at the head of `input`; returns how many bytes it consumed.
+    fn serve<S: Shards, W: Wire>(&mut self, input: &[u8], desk: &mut Desk<'_, S, W>) -> usize {
+        let mut used = 0;
+        let mut requests_left = desk.rules.requests_per_turn;
+        self.stall = None;
+        while used < input.len() {
+            if self.closing {
+                return input.len();
+            }
+            if let Some(stall) = self.reason_to_wait(desk) {
+                self.stall = Some(stall);
+                break;
+            }
+            if self.arriving.is_some() {
+                used += self.take_arriving(&input[used..], desk);
+                continue;
+            }
+            if requests_left == 0 {
+                desk.counters.conn_yields += 1;
+                self.stall = Some(Stall::Turn);
+                break;
+            }
+            match self.parser.parse(&input[used..]) {
+                Parsed::Request { request, spelling, text, size } => {
+                    requests_left -= 1;
+                    let ask =
+                        Ask { request, spelling, text, connection: self.id, gap: self.pipeline.next_gap() };
+                    let replied = {
+                        let Desk { shards, wire, buffers, counters, .. } = desk;
+                        let pipeline = &mut self.pipeline;
+                        shards.execute(&ask, |reply| {
+                            pipeline.reply(&ask, reply, *wire, buffers, counters);
+                        })
+                    };
+                    if replied.is_none() {
+                        self.pipeline.open_gap(desk.buffers);
+                    }
+                    used += size;
+                }
+                Parsed::Incoming { request, spelling, text, value_size, crlf, line_size } => {
+                    if !self.pipeline.is_settled() {
+                        // A refusal may remove the old item, so everything asked before must be done.
+                        self.stall = Some(Stall::Answers);
+                        break;
+                    }
+                    match desk.shards.reserve(&request, value_size) {
+                        Reserved::Memory(reservation) => {
+                            let line = &input[used..used + line_size];
+                            self.arriving = Some(Box::new(Arriving::new(reservation, line, value_size, crlf)));
+                        }
+                        Reserved::Refused(reply) => {
+                            let ask = Ask { request, spelling, text, connection: self.id, gap: 0 };
+                            self.pipeline.reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
+                            self.parser.skip(value_size + if crlf { 2 } else { 0 });
+                        }
+                        Reserved::Busy => {
+                            self.stall = Some(Stall::Turn);
+                            break;
+                        }
+                    }
+                    requests_left -= 1;
+                    used += line_size;
+                }
+                Parsed::Control { control, spelling, size } => {
+                    if !self.pipeline.is_settled() {
+                        self.stall = Some(Stall::Answers);
+                        break;
+                    }
+                    requests_left -= 1;
+                    used += size;
+                    self.control(control, spelling, desk);
+                }
+                Parsed::Say { word, spelling, size } => {
+                    protocol::say(self.pipeline.writer(desk.buffers), spelling, word);
+                    used += size;
+                }
+                Parsed::Skip { size } => used += size,
+                Parsed::Partial => break,
+                Parsed::Hangup { word, spelling, .. } => {
+                    if let Some(word) = word {
+                        protocol::say(self.pipeline.writer(desk.buffers), spelling, word);
+                    }
+                    self.closing = true;
+                }
+            }
+        }
+        if self.closing { input.len() } else { used }
+    }
+
+    fn reason_to_wait<S: Shards, W: Wire>(&self, desk: &Desk<'_, S, W>) -> Option<Stall> {
+        if self.barrier.is_some() || self.pipeline.is_full_of_gaps() {
+            Some(Stall::Answers)
+        } else if self.pipeline.size() >= OUTPUT_SIZE_MAX {
+            Some(Stall::Output)
+        } else if !desk.shards.has_room() {
+            Some(Stall::Room)
+        } else {
+            None
+        }
+    }
+
+    /// Gives input to the value that is arriving; when it is complete, stores it.
+    fn take_arriving<S: Shards, W: Wire>(&mut self, input: &[u8], desk: &mut Desk<'_, S, W>) -> usize {
+        let arriving = self.arriving.as_mut().expect("called while a value arrives");
+        let used = arriving.take(input);
+        if !arriving.is_complete() {
+            return used;
+        }
+        let Arriving { reservation, line, .. } = *self.arriving.take().expect("it was there a line ago");
+        let Some((request, spelling, text)) = self.parser.parse_line(&line.bytes) else {
+            unreachable!("the line was parsed when the value began to arrive");
+        };
+        let ask = Ask { request, spelling, text, connection: self.id, gap: self.pipeline.next_gap() };
+        if !line.ends_well {
+            protocol::say(self.pipeline.writer(desk.buffers), spelling, Word::BadDataChunk);
+            return used;
+        }
+        let replied = {
+            let Desk { shards, wire, buffers, counters, .. } = desk;
+            let pipeline = &mut self.pipeline;
+            shards.commit(&ask, reservation, |reply| {
+                pipeline.reply(&ask, reply, *wire, buffers, counters);
+            })
+        };
+        if replied.is_none() {
+            self.pipeline.open_gap(desk.buffers);
+        }
+        used
+    }
+
+    /// Carries out a word to the server as a whole. Everything asked before it is settled.
+    fn control<S: Shards, W: Wire>(
+        &mut self,
+        control: Control<'_>,
+        spelling: Spelling,
+        desk: &mut Desk<'_, S, W>,
+    ) {
+        let out = self.pipeline.writer(desk.buffers);
+        match control {
+            Control::FlushAll { delay } => {
+                desk.counters.cmd_flush += 1;
+                if desk.rules.flush_refused {
+                    protocol::say(out, spelling, Word::FlushRefused);
+                } else {
+                    self.order(Order::Flush(delay), BarrierAnswer::Ok, spelling, desk);
+                }
+            }
+            Control::Version => protocol::write_version(out, spelling, desk.rules.version),
+            Control::Quit => self.closing = true,
+            _ => {}
+        }
+    }
+
+    fn order<S: Shards, W: Wire>(
+        &mut self,
+        order: Order,
+        answer: BarrierAnswer,
+        spelling: Spelling,
+        desk: &mut Desk<'_, S, W>,
+    ) {
+        let mut totals = Totals::default();
+        let waiting = desk.shards.order(self.id, order, desk.counters, &mut totals);
+        self.barrier = Some(Box::new(Barrier { waiting, totals, answer, spelling }));
+        self.finish_barrier(desk);
+    }
+
+    /// Answers the order if all reports are in.
+    fn finish_barrier<S: Shards, W: Wire>(&mut self, desk: &mut Desk<'_, S, W>) {
+        if self.barrier.as_ref().is_none_or(|barrier| barrier.waiting > 0) {
+            return;
+        }
+        let Barrier { totals, answer, spelling, .. } = *self.barrier.take().expect("checked above");
+        let out = self.pipeline.writer(desk.buffers);
+        match answer {
+            BarrierAnswer::Ok => protocol::write_ok(out, spelling),
+            BarrierAnswer::Reset => protocol::write_reset(out, spelling),
+            BarrierAnswer::GeneralStatistics => {
+                statistics::general(&totals, desk.facts, desk.now, |name, value| {
+                    protocol::write_stat(out, spelling, name, value);
+                });
+                protocol::write_stats_end(out, spelling);
+            }
+        }
+    }
+}
