@@ -29,7 +29,9 @@ mod words;
 mod tests;
 
 pub use control::{Classes, Control, DebugTime, Lru, LruCrawler, Sasl, ShutdownMode, Slabs, Stats, Streams};
-pub use reply::{write, write_ok, write_reset, write_stat, write_stat_text, write_stats_end, write_version};
+pub use reply::{
+    write, write_ok, write_reset, write_sasl, write_stat, write_stat_text, write_stats_end, write_version,
+};
 pub use spelling::{MetaVerb, Spelling};
 pub use words::{Word, say};
 

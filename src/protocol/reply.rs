@@ -169,3 +169,10 @@ pub fn write_stats_end(out: &mut Vec<u8>, spelling: Spelling) {
 pub fn write_reset(out: &mut Vec<u8>, spelling: Spelling) {
     say(out, spelling, Word::Reset);
 }
+
+/// What SASL answers where it succeeds: the mechanisms, or that the client is who it says.
+pub fn write_sasl(out: &mut Vec<u8>, spelling: Spelling, body: &str) {
+    if let Spelling::Binary { opcode, opaque } = spelling {
+        binary::write_packet(out, opcode, opaque, &[], body.as_bytes());
+    }
+}

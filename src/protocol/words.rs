@@ -234,7 +234,7 @@ impl Word {
 }
 
 /// Says `word` in the spelling of the request that it answers. Silence is kept where that asked for it: a classic
-/// noreply silences everything, binary quiet opcodes only success. The end of a multi-get has no binary form.
+/// noreply silences everything, binary quiet opcodes only success.
 pub fn say(out: &mut Vec<u8>, spelling: Spelling, word: Word) {
     match spelling {
         Spelling::Classic { silent: true, .. } => {}
