@@ -2,9 +2,40 @@
 //!
 //! Slices in, bytes out. Nothing here knows a cache, a socket, a core or the time. A [`Parser`] keeps what must be
 //! remembered from one call to the next (the dialect of the connection, the rest of a multi-get, bytes to
-//! skip); it never holds bytes: what it did not consume, the session hands in again with more behind it.
+//! skip); it never holds input: what it did not consume, the session hands in again with more behind it.
+//!
+//! ```text
+//! input  | get a b\r\n        | set k 0 0 3\r\nabc\r\n | delete k\r\n | set k 0 ...
+//!        '--------------------'------------------------'--------------'------------
+//! parse    Request a, Request b  Request (with value)     Request        Partial
+//! ```
+//!
+//! Parsing and writing stand side by side: `classic` reads and `reply` writes the classic lines, `meta` and
+//! `binary` do both. `lex`, `number` and `base64` cut and convert tokens; `words` holds every fixed string,
+//! `control` the commands that concern no key, `spelling` what a reply must know of its request.
 
-use crate::command::{Reply, Request, Value};
+mod base64;
+mod binary;
+mod classic;
+mod control;
+mod lex;
+mod meta;
+mod number;
+mod reply;
+mod spelling;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use control::{Classes, Control, DebugTime, Lru, LruCrawler, Sasl, ShutdownMode, Slabs, Stats, Streams};
+pub use reply::{
+    write, write_ok, write_reset, write_sasl, write_stat, write_stat_text, write_stats_end, write_version,
+};
+pub use spelling::{MetaVerb, Spelling};
+pub use words::{Word, say};
+
+use crate::command::{Request, Value};
 use crate::hash::KeySeed;
 use crate::time::Exptime;
 
@@ -12,7 +43,8 @@ use crate::time::Exptime;
 /// ([`Parsed::Incoming`]).
 pub const VALUE_INLINE_MAX: usize = 4096;
 
-/// A line longer than this without an end is streamed (get, gets) or hung up on (everything else).
+/// A line longer than this without an end is streamed (get, gets) or hung up on (everything else; most of it long
+/// before).
 pub const LINE_SIZE_MAX: usize = 64 * 1024;
 
 /// What stands at the head of the input.
@@ -22,14 +54,15 @@ pub enum Parsed<'a> {
     Request {
         request: Request<'a>,
         spelling: Spelling,
+        /// The part of a meta line that its reply is spelled after; empty in the other dialects.
         text: &'a [u8],
         size: usize,
     },
     /// A store whose line is complete and whose value is larger than [`VALUE_INLINE_MAX`] and not all here yet.
     /// The session takes the value apart: `value_size` bytes, then `\r\n` if `crlf` (else
-    /// [`Mistake::BadDataChunk`]). It keeps the first `line_size` bytes (line, or header with extras and key) and
+    /// [`Word::BadDataChunk`]). It keeps the first `line_size` bytes (line, or header with extras and key) and
     /// parses these again with [`Parser::parse_line`] when the value is complete, to get the same
-    /// request with the same spelling.
+    /// request with the same spelling. Or it refuses: says why, consumes the line and calls [`Parser::skip`].
     Incoming {
         request: Request<'a>,
         spelling: Spelling,
@@ -53,15 +86,18 @@ pub enum Parsed<'a> {
     /// Bytes to drop without a word (the data of a refused store).
     Skip { size: usize },
     /// Not enough input for any of these; incomplete is not invalid. The parser guarantees that it does not
-    /// answer so for more than [`LINE_SIZE_MAX`] + [`VALUE_INLINE_MAX`] bytes of input.
+    /// answer so for more than [`PARTIAL_SIZE_MAX`] bytes of input.
     Partial,
-    /// Say `word` if there is one, then close once everything pending has been sent.
+    /// Say `word` if there is one, then close once everything pending has been sent. `quit` is answered so, too.
     Hangup {
         word: Option<Word>,
         spelling: Spelling,
         size: usize,
     },
 }
+
+/// The most input for which the answer may be [`Parsed::Partial`]: a long line, and an inline value with its end.
+pub const PARTIAL_SIZE_MAX: usize = LINE_SIZE_MAX + VALUE_INLINE_MAX + 2;
 
 /// A reply's value that was left out because it is large: it follows what was written, then `end`.
 #[derive(Debug, PartialEq)]
@@ -70,65 +106,139 @@ pub struct Tail<'a> {
     pub end: &'static [u8],
 }
 
-/// Cuts one connection's input into requests.
-#[derive(Debug)]
-pub struct Parser {
-    seed: KeySeed,
-}
-
-impl Parser {
-    /// A parser for a new connection. `dialects`: what `-B` allows; the first byte of the connection decides where
-    /// both are allowed.
-    pub fn new(seed: KeySeed, _dialects: Dialects) -> Parser {
-        Parser { seed }
-    }
-
-    /// Reads what stands at the head of `input`.
-    pub fn parse<'a>(&mut self, input: &'a [u8]) -> Parsed<'a> {
-        let _ = (&self.seed, input);
-        Parsed::Partial
-    }
-
-    /// Drops the next `size` bytes of the connection: the data of a store that was refused.
-    pub fn skip(&mut self, _size: usize) {}
-}
-
 /// What `-B` allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialects {
+    /// The first byte of the connection decides.
     Any,
+    /// Classic and meta.
     Classic,
     Binary,
 }
 
-/// How a request was spelled, so that its reply is spelled alike: plain data, it travels between cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spelling {
-    Classic,
+/// Cuts one connection's input into requests.
+#[derive(Debug)]
+pub struct Parser {
+    seed: KeySeed,
+    /// `Any` until the first byte has come.
+    dialects: Dialects,
+    state: State,
+    scratch: Scratch,
 }
 
-/// A fixed thing to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    End,
+/// What the head of the input is.
+#[derive(Debug)]
+enum State {
+    /// The beginning of a command.
+    Head,
+    /// A further key of a get.
+    Keys(Keys),
+    /// Bytes to drop; never 0.
+    Skip(u64),
+    /// The rest of a line to drop.
+    SkipLine,
 }
 
-/// A word to the server as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Control<'a> {
-    FlushAll { delay: Exptime },
-    Stats { what: &'a [u8] },
-    Version,
+/// The rest of a get line.
+#[derive(Debug)]
+struct Keys {
+    touch: Option<Exptime>,
+    with_cas: bool,
+    /// Bytes to the line's end, with it; `None` while the end has not been seen.
+    line_left: Option<usize>,
 }
 
-/// Writes the reply to `key`'s request. A value of `apart_from` bytes or more is left to the caller.
-pub fn write<'r>(
-    _out: &mut Vec<u8>,
-    _spelling: Spelling,
-    _key: &[u8],
-    _text: &[u8],
-    _reply: &Reply<'r>,
-    _apart_from: usize,
-) -> Option<Tail<'r>> {
-    None
+/// Where a key is put that was decoded from base64. On the heap, since few connections ever have one.
+type Scratch = Option<Box<[u8; base64::DECODED_SIZE_MAX]>>;
+
+impl Parser {
+    /// A parser for a new connection. `dialects`: what `-B` allows; the first byte of the connection decides where
+    /// both are allowed.
+    pub fn new(seed: KeySeed, dialects: Dialects) -> Parser {
+        Parser {
+            seed,
+            dialects,
+            state: State::Head,
+            scratch: None,
+        }
+    }
+
+    /// Reads what stands at the head of `input`, which is all that has come and was not consumed yet.
+    pub fn parse<'a>(&'a mut self, input: &'a [u8]) -> Parsed<'a> {
+        match self.state {
+            State::Head => {}
+            State::Keys(_) => return classic::next_key(input, 0, &self.seed, &mut self.state),
+            State::Skip(_) | State::SkipLine => return self.skip_some(input),
+        }
+        if self.dialects == Dialects::Any {
+            self.dialects = match input.first() {
+                None => return Parsed::Partial,
+                Some(&binary::MAGIC_REQUEST) => Dialects::Binary,
+                Some(_) => Dialects::Classic,
+            };
+        }
+        self.parse_head(input)
+    }
+
+    fn parse_head<'a>(&'a mut self, input: &'a [u8]) -> Parsed<'a> {
+        match self.dialects {
+            Dialects::Binary => binary::parse(input, &self.seed, &mut self.state),
+            _ => classic::parse(input, &self.seed, &mut self.state, &mut self.scratch),
+        }
+    }
+
+    /// Parses the kept line of a [`Parsed::Incoming`] again: the same request (its value left empty), spelling and
+    /// text. `None` for anything else than such a line.
+    pub fn parse_line<'a>(&'a mut self, line: &'a [u8]) -> Option<(Request<'a>, Spelling, &'a [u8])> {
+        match self.parse_head(line) {
+            Parsed::Incoming {
+                request,
+                spelling,
+                text,
+                ..
+            } => Some((request, spelling, text)),
+            _ => None,
+        }
+    }
+
+    /// Drops the next `size` bytes of the connection: the data of a store that was refused, with its end.
+    pub fn skip(&mut self, size: usize) {
+        self.state = if size == 0 {
+            State::Head
+        } else {
+            State::Skip(size as u64)
+        };
+    }
+
+    /// Whether the connection speaks binary, as far as is known.
+    pub fn is_binary(&self) -> bool {
+        self.dialects == Dialects::Binary
+    }
+
+    /// Whether the input ended between two commands: nothing is being skipped and no get is half served.
+    pub fn is_between_commands(&self) -> bool {
+        matches!(self.state, State::Head)
+    }
+
+    fn skip_some(&mut self, input: &[u8]) -> Parsed<'static> {
+        let size = match self.state {
+            _ if input.is_empty() => return Parsed::Partial,
+            State::Skip(left) => {
+                let size = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.state = match left - size as u64 {
+                    0 => State::Head,
+                    left => State::Skip(left),
+                };
+                size
+            }
+            _ => match memchr::memchr(b'\n', input) {
+                Some(end) => {
+                    self.state = State::Head;
+                    end + 1
+                }
+                None => input.len(),
+            },
+        };
+        Parsed::Skip { size }
+    }
 }

@@ -1,0 +1,135 @@
+//! Cutting a text line: where it ends, and its tokens.
+//!
+//! A line ends at `\n`; one `\r` before it belongs to the end. Tokens are separated by one or more spaces, and
+//! by nothing else: tabs, NULs and bytes above 0x7f are parts of tokens (keys are bytes).
+
+use memchr::{memchr, memrchr};
+
+use crate::command::KEY_SIZE_MAX;
+
+/// `line` without the `\r` that its end may have.
+pub(super) fn without_cr(line: &[u8]) -> &[u8] {
+    match line {
+        [head @ .., b'\r'] => head,
+        _ => line,
+    }
+}
+
+/// `bytes` without its leading spaces.
+pub(super) fn after_spaces(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        // The common cases: no space, or just the one that separates two tokens.
+        [first, ..] if *first != b' ' => bytes,
+        [b' ', second, ..] if *second != b' ' => &bytes[1..],
+        _ => {
+            let spaces = bytes.iter().take_while(|&&byte| byte == b' ').count();
+            &bytes[spaces..]
+        }
+    }
+}
+
+/// The tokens of a line without its end.
+#[derive(Clone, Debug)]
+pub(super) struct Tokens<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Tokens<'a> {
+    pub(super) fn of(line: &'a [u8]) -> Tokens<'a> {
+        Tokens { rest: line }
+    }
+
+    /// What follows the tokens taken so far, leading spaces included.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let bytes = after_spaces(self.rest);
+        if bytes.is_empty() {
+            self.rest = bytes;
+            return None;
+        }
+        let size = memchr(b' ', bytes).unwrap_or(bytes.len());
+        let (token, rest) = bytes.split_at(size);
+        self.rest = rest;
+        Some(token)
+    }
+}
+
+/// The last token of a line without its end.
+pub(super) fn last_token(line: &[u8]) -> &[u8] {
+    let spaces = line.iter().rev().take_while(|&&byte| byte == b' ').count();
+    let line = &line[..line.len() - spaces];
+    let start = memrchr(b' ', line).map_or(0, |space| space + 1);
+    &line[start..]
+}
+
+/// Whether the line's last token asks for silence.
+pub(super) fn says_noreply(line: &[u8]) -> bool {
+    // The last byte settles it for nearly every line.
+    matches!(line.last(), Some(b'y' | b' ')) && last_token(line) == b"noreply"
+}
+
+/// Whether any token of these is longer than a key may be.
+///
+/// Looks only at every 250th byte or so: in each window of 251 bytes that starts a token, the last space
+/// bounds all tokens before it, and the search goes on behind that.
+pub(super) fn has_long_token(mut bytes: &[u8]) -> bool {
+    while bytes.len() > KEY_SIZE_MAX {
+        match memrchr(b' ', &bytes[..=KEY_SIZE_MAX]) {
+            Some(space) => bytes = &bytes[space + 1..],
+            None => return true,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_parted_by_spaces_only() {
+        let tokens = |line: &'static [u8]| {
+            Tokens::of(line)
+                .map(|token| token.escape_ascii().to_string())
+                .collect::<Vec<_>>()
+                .join("|")
+        };
+        assert_eq!(tokens(b"get a  b   c "), "get|a|b|c");
+        assert_eq!(tokens(b"  a"), "a");
+        assert_eq!(tokens(b"   "), "");
+        assert_eq!(tokens(b"get\tk \x00\xff"), "get\\tk|\\x00\\xff");
+    }
+
+    #[test]
+    fn noreply_is_a_whole_last_token() {
+        assert!(says_noreply(b"delete a noreply"));
+        assert!(says_noreply(b"delete a noreply  "));
+        assert!(!says_noreply(b"delete a xnoreply"));
+        assert!(!says_noreply(b"delete noreply a"));
+        assert!(!says_noreply(b""));
+    }
+
+    #[test]
+    fn long_tokens_are_found_wherever_they_stand() {
+        for size in [249, 250, 251, 252, 600] {
+            for before in 0..260 {
+                let mut line = b"x ".repeat(before / 2);
+                line.extend(b" ".repeat(before % 2));
+                line.extend(b"k".repeat(size));
+                line.extend(b" tail");
+                assert_eq!(
+                    has_long_token(&line),
+                    size > KEY_SIZE_MAX,
+                    "{size} behind {before}"
+                );
+            }
+        }
+    }
+}
