@@ -5,10 +5,19 @@
 //! between cores.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The bytes of one page.
 #[derive(Debug)]
 pub struct Page(Box<[u8]>);
+
+impl Page {
+    /// The page of a holder that has none: no bytes, no memory.
+    pub(crate) fn none() -> Page {
+        Page(Box::default())
+    }
+}
 
 impl Deref for Page {
     type Target = [u8];
@@ -21,5 +30,124 @@ impl Deref for Page {
 impl DerefMut for Page {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
+    }
+}
+
+/// The budget of item memory (`-m`), counted in pages, and the pages that nobody uses at the moment.
+///
+/// Memory is asked of the system page by page, when it is first needed, and then recycled: resident memory grows
+/// with use and not beyond the budget. A lock suffices: a page is taken once per some hundred items.
+#[derive(Debug)]
+pub struct Pool {
+    page_size: usize,
+    pages_max: usize,
+    /// Pages outside the pool. Invariant: `taken + idle.len() <= pages_max`, and pages in both were made once.
+    taken: AtomicUsize,
+    idle: Mutex<Vec<Page>>,
+    /// Set when a store was refused for want of memory, cleared when memory is freed. Only servers that refuse
+    /// instead of evicting (`-M`) read it: in between they refuse every store that needs memory, in every shard,
+    /// as one budget would.
+    refusing: AtomicBool,
+}
+
+impl Pool {
+    /// A pool of as many whole pages as fit into the budget, and at least one. `page_size` is a power of two.
+    pub fn new(budget_bytes: u64, page_size: usize) -> Pool {
+        assert!(page_size.is_power_of_two(), "pages of {page_size} bytes");
+        let pages = usize::try_from(budget_bytes).unwrap_or(usize::MAX) / page_size;
+        Pool {
+            page_size,
+            pages_max: pages.max(1),
+            taken: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            refusing: AtomicBool::new(false),
+        }
+    }
+
+    /// A page with any content, or `None` when the budget is spent.
+    pub fn take(&self) -> Option<Page> {
+        let mut idle = self.idle();
+        let taken = self.taken.load(Ordering::Relaxed);
+        if taken >= self.pages_max {
+            return None;
+        }
+        self.taken.store(taken + 1, Ordering::Relaxed);
+        let recycled = idle.pop();
+        drop(idle);
+        Some(recycled.unwrap_or_else(|| Page(vec![0; self.page_size].into_boxed_slice())))
+    }
+
+    /// Takes a page back. It must be one of this pool's.
+    pub fn give(&self, page: Page) {
+        self.give_all([page]);
+    }
+
+    /// Takes several pages back.
+    pub fn give_all(&self, pages: impl IntoIterator<Item = Page>) {
+        let mut idle = self.idle();
+        let mut count = 0;
+        for page in pages {
+            assert_eq!(page.len(), self.page_size, "a page of another pool");
+            idle.push(page);
+            count += 1;
+        }
+        let taken = self.taken.load(Ordering::Relaxed);
+        assert!(taken >= count, "more pages given than taken");
+        self.taken.store(taken - count, Ordering::Relaxed);
+    }
+
+    /// Bytes in a page.
+    pub fn page_size(&self) -> usize {
+        self.page_size
+    }
+
+    /// Pages in the budget.
+    pub fn pages_max(&self) -> usize {
+        self.pages_max
+    }
+
+    /// Pages that are in use now. They may change hands while the caller reads this.
+    pub fn pages_taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next `take` would fail, as far as one can know without the lock.
+    pub fn is_exhausted(&self) -> bool {
+        self.pages_taken() >= self.pages_max
+    }
+
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_refusing(&self, refusing: bool) {
+        if self.is_refusing() != refusing {
+            self.refusing.store(refusing, Ordering::Relaxed);
+        }
+    }
+
+    /// A thread that panicked while it held the lock left the list whole: every change is one push or pop.
+    fn idle(&self) -> MutexGuard<'_, Vec<Page>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_kept_and_pages_come_back() {
+        let pool = Pool::new(3 * 4096 + 4095, 4096);
+        assert_eq!(pool.pages_max(), 3);
+        let pages: Vec<Page> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!((pages.len(), pool.pages_taken()), (3, 3));
+        assert!(pool.is_exhausted());
+        let address = pages[2].as_ptr();
+        let mut pages = pages.into_iter();
+        pool.give_all(pages.by_ref().take(2));
+        pool.give(pages.next().expect("the third page"));
+        assert_eq!(pool.pages_taken(), 0);
+        assert_eq!(pool.take().expect("a page").as_ptr(), address, "recycled");
     }
 }

@@ -1,1 +1,494 @@
-//! One core's cache.
+//! One core's cache: what memcached's commands mean, on items in pages of memory.
+//!
+//! Plain and synchronous: a request and the time go in, a reply that borrows the item comes out. Nothing here knows
+//! of sockets, of a protocol's bytes, of threads or of clocks.
+//!
+//! ```text
+//! Shard -- store, clock     what commands do; who gets the memory
+//!   |----- table            hash -> ItemId
+//!   |----- slab             ItemId -> bytes; pages, chunks, rings of pages
+//!   |        |-- classes    sizes of chunk
+//!   |        '-- item       the bytes of an item
+//!   |----- large            pages of large values, and values that are arriving
+//!   '----- ghosts           what was forgotten lately
+//! ```
+//!
+//! Invariant: every chunk in use is an item that the table finds under its key, and the other way round; every page
+//! is in the slab, under a large value, in reserve, or not this shard's. [`Shard::check`] verifies it.
+
+mod classes;
+mod clock;
+mod counters;
+mod ghosts;
+mod item;
+mod large;
+mod number;
+mod slab;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use counters::Counters;
+pub use large::Reservation;
+
+use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
+use crate::hash::{KeyHash, KeySeed};
+use crate::memory::{Page, Pool};
+use crate::time::{Exptime, Now, Seconds};
+use clock::{Crawl, Sweep};
+use ghosts::Ghosts;
+use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
+use large::LargeValues;
+use slab::{ItemId, Slab};
+use table::Table;
+
+/// What a shard is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The largest item in bytes, counted as memcached counts (`-I`).
+    pub item_size_max: usize,
+    /// False for `-C`: items have no cas unique, and what is shown as one is 0.
+    pub cas_enabled: bool,
+    /// False for `-M`: a full cache refuses instead of forgetting.
+    pub evict: bool,
+    pub eviction: Eviction,
+    /// Among how many shards the pool's memory is divided: tables and classes are chosen for a fair part.
+    pub shards: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            item_size_max: 1 << 20,
+            cas_enabled: true,
+            evict: true,
+            eviction: Eviction::default(),
+            shards: 1,
+        }
+    }
+}
+
+/// Which items a full shard forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// One ring: a plain CLOCK with 2 bits.
+    Clock,
+    /// New items pass a probation ring first.
+    Probation {
+        /// Probation's share of the pages.
+        percent: u8,
+        /// References that an item needs to pass, 1 to 3.
+        promote_at: u8,
+        /// Whether keys that probation forgot are remembered.
+        ghosts: bool,
+    },
+}
+
+impl Default for Eviction {
+    fn default() -> Eviction {
+        Eviction::Probation {
+            percent: 10,
+            promote_at: 1,
+            ghosts: true,
+        }
+    }
+}
+
+impl Eviction {
+    fn probation_percent(self) -> usize {
+        match self {
+            Eviction::Clock => 0,
+            Eviction::Probation { percent, .. } => usize::from(percent),
+        }
+    }
+
+    fn promote_at(self) -> u8 {
+        match self {
+            Eviction::Clock => 1,
+            Eviction::Probation { promote_at, .. } => promote_at,
+        }
+    }
+}
+
+/// One core's cache.
+pub struct Shard {
+    settings: Settings,
+    seed: KeySeed,
+    pool: Arc<Pool>,
+    table: Table,
+    slab: Slab,
+    larges: LargeValues,
+    ghosts: Ghosts,
+    /// Empty pages in reserve. While the shard evicts, the last of them is the hand's, to copy survivors to.
+    spare: Vec<Page>,
+    spare_max: usize,
+    /// Pages of large values, by the ring of their items.
+    large_pages: [usize; 2],
+    sweep: Option<Sweep>,
+    /// Bytes that stores have paid for and the hand has not yet swept.
+    credit: usize,
+    crawl: Crawl,
+    /// The last cas unique given.
+    cas: u64,
+    /// The second in which a delayed flush takes effect.
+    flush_pending: Option<u32>,
+    /// How often an item was moved or forgotten to make room: an `ItemId` is good only while this stands still.
+    moves: u64,
+    /// For values that are put together from an old one and a new one.
+    scratch: Vec<u8>,
+    counters: Counters,
+}
+
+impl Shard {
+    pub fn new(settings: &Settings, seed: KeySeed, pool: Arc<Pool>) -> Shard {
+        let pages = (pool.pages_max() / settings.shards.max(1)).max(1);
+        // Each class may keep one page partly filled in each of two rings: an eighth of the pages in all.
+        let slab = Slab::new(pool.page_size(), pages / 16);
+        let table = Table::new(pages * pool.page_size());
+        let counters = Counters {
+            hash_bytes: table.size() as u64,
+            ..Counters::default()
+        };
+        Shard {
+            settings: *settings,
+            seed,
+            table,
+            slab,
+            larges: LargeValues::default(),
+            ghosts: Ghosts::default(),
+            spare: Vec::new(),
+            spare_max: 1 + (pages / 256).clamp(1, 4),
+            large_pages: [0; 2],
+            sweep: None,
+            credit: 0,
+            crawl: Crawl::default(),
+            cas: 0,
+            flush_pending: None,
+            moves: 0,
+            scratch: Vec::new(),
+            counters,
+            pool,
+        }
+    }
+
+    /// Does what the request asks.
+    ///
+    /// A store's value must be in the request; one that arrives apart takes [`Shard::reserve`] and
+    /// [`Shard::commit`].
+    pub fn execute(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
+        self.advance(now);
+        match &request.operation {
+            Operation::Get(get) => self.get(request, get, now),
+            Operation::Touch(exptime) => self.touch(request, *exptime, now),
+            Operation::Store(store) => self.store(request, store, now),
+            Operation::Delete(delete) => self.delete(request, delete, now),
+            Operation::Count(count) => self.count(request, count, now),
+            Operation::Inspect => self.inspect(request, now),
+        }
+    }
+
+    fn get(&mut self, request: &Request<'_>, get: &Get, now: Now) -> Reply<'_> {
+        let tokens = get.tokens.unwrap_or_default();
+        let found = self.find(request, now);
+        let id = match (found, tokens.vivify) {
+            (Some(id), _) => id,
+            (None, Some(exptime)) => match self.vivify(request, &tokens, exptime, now) {
+                Some(id) => id,
+                None => {
+                    self.counters.cmd_get += 1;
+                    self.counters.get_misses += 1;
+                    return Reply::NoMemory;
+                }
+            },
+            (None, None) => {
+                // A meta get that would have touched counts as a get.
+                if get.touch.is_some() && get.tokens.is_none() {
+                    self.counters.cmd_touch += 1;
+                    self.counters.touch_misses += 1;
+                } else {
+                    self.counters.cmd_get += 1;
+                    self.counters.get_misses += 1;
+                }
+                return Reply::Miss;
+            }
+        };
+        let before = self.slab.item(id).header;
+        let mut after = before;
+        let mut won = false;
+        if get.tokens.is_some() {
+            let expires_soon = || {
+                let left = before.deadline().left(now.seconds);
+                left.zip(tokens.recache_below).is_some_and(|(left, below)| left < i64::from(below))
+            };
+            won = found.is_none() || !before.has(TOKEN_SENT) && (before.has(STALE) || expires_soon());
+            if won {
+                after.set(TOKEN_SENT, true);
+            }
+        }
+        if let Some(exptime) = get.touch {
+            after.set_deadline(now.deadline(exptime));
+            self.slab.note_deadline(id, after.deadline());
+            self.counters.cmd_touch += 1;
+            self.counters.touch_hits += 1;
+        } else {
+            self.counters.cmd_get += 1;
+            self.counters.get_hits += 1;
+        }
+        if get.bump {
+            after.set(FETCHED, true);
+            after.reference();
+            after.accessed = now.seconds.0;
+        }
+        if after != before {
+            self.slab.set_header(id, &after);
+        }
+        Reply::Hit(Hit {
+            left_after: after.deadline().left(now.seconds),
+            won,
+            vivified: found.is_none(),
+            ..self.hit(id, &before, now.seconds)
+        })
+    }
+
+    fn touch(&mut self, request: &Request<'_>, exptime: Exptime, now: Now) -> Reply<'_> {
+        self.counters.cmd_touch += 1;
+        let Some(id) = self.find(request, now) else {
+            self.counters.touch_misses += 1;
+            return Reply::NotFound;
+        };
+        self.counters.touch_hits += 1;
+        let mut header = self.slab.item(id).header;
+        header.set_deadline(now.deadline(exptime));
+        header.set(FETCHED, true);
+        header.reference();
+        header.accessed = now.seconds.0;
+        self.slab.note_deadline(id, header.deadline());
+        self.slab.set_header(id, &header);
+        let item = self.slab.item(id);
+        Reply::Touched {
+            flags: item.flags(),
+            cas: item.cas(),
+        }
+    }
+
+    fn inspect(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
+        self.counters.cmd_meta += 1;
+        match self.find(request, now) {
+            Some(id) => Reply::Hit(self.hit(id, &self.slab.item(id).header, now.seconds)),
+            None => Reply::Miss,
+        }
+    }
+
+    fn delete(&mut self, request: &Request<'_>, delete: &Delete, now: Now) -> Reply<'_> {
+        let Some(id) = self.find(request, now) else {
+            self.counters.delete_misses += 1;
+            return Reply::NotFound;
+        };
+        let cas = self.slab.item(id).cas();
+        if delete.cas_compare.is_some_and(|compare| compare == 0 || compare != cas) {
+            self.counters.delete_misses += 1;
+            return Reply::Exists;
+        }
+        if !delete.invalidate {
+            self.counters.delete_hits += 1;
+        }
+        if !delete.invalidate && delete.empty.is_none() {
+            self.remove(id, request.hash);
+            return Reply::Deleted;
+        }
+        self.keep_deleted(request, delete, id, now)
+    }
+
+    /// Forgets every item that is stored now, or, with a delay, at `now + delay - 1` every item stored until then.
+    /// A new flush replaces one that is pending.
+    pub fn flush(&mut self, delay: Exptime, now: Now) {
+        self.advance(now);
+        let at = match delay.0 {
+            ..=0 => 0,
+            _ => now.deadline(delay).raw() - 1,
+        };
+        self.flush_pending = Some(at);
+        self.advance(now);
+    }
+
+    /// A bounded slice, under 100 microseconds, of the work that nobody waits for: pages in reserve for the stores
+    /// to come, expired and flushed items. To be called once a turn; what remains is done in the next turns.
+    pub fn maintain(&mut self, now: Now) {
+        self.advance(now);
+        self.sweep_in_background(now);
+    }
+
+    pub fn counters(&self) -> Counters {
+        Counters {
+            pages_spare: self.spare.len() as u64,
+            pages_large: self.large_pages.iter().sum::<usize>() as u64,
+            ..self.counters
+        }
+    }
+
+    /// Sets to 0 what counts events (`stats reset`).
+    pub fn reset_counters(&mut self) {
+        self.counters.reset();
+    }
+
+    /// Lets a delayed flush take effect when its time has come.
+    fn advance(&mut self, now: Now) {
+        if self.flush_pending.is_some_and(|second| second <= now.seconds.0) {
+            self.flush_pending = None;
+            self.slab.flush();
+            self.pool.set_refusing(false);
+        }
+    }
+
+    /// The live item of this key. One that is flushed or has expired is removed.
+    fn find(&mut self, request: &Request<'_>, now: Now) -> Option<ItemId> {
+        let id = self.table.find(request.hash, |id| self.slab.has_key(id, request.key))?;
+        if !self.is_gone(id, now.seconds) {
+            return Some(id);
+        }
+        match self.slab.is_flushed(id) {
+            true => self.counters.get_flushed += 1,
+            false => self.counters.get_expired += 1,
+        }
+        self.remove(id, request.hash);
+        None
+    }
+
+    /// Whether the item is flushed or has expired.
+    fn is_gone(&self, id: ItemId, now: Seconds) -> bool {
+        self.slab.is_flushed(id) || self.slab.item(id).header.deadline().has_passed(now)
+    }
+
+    /// Takes an item out of the table and gives its memory back.
+    fn remove(&mut self, id: ItemId, hash: KeyHash) {
+        self.table.remove(hash, id);
+        self.discard(id);
+    }
+
+    /// Gives the memory of an item back that the table does not name any more.
+    fn discard(&mut self, id: ItemId) {
+        let item = self.slab.item(id);
+        self.counters.bytes -= self.size(&item) as u64;
+        self.counters.curr_items -= 1;
+        if let Some(number) = item.large() {
+            let large = self.larges.remove(number);
+            self.large_pages[self.slab.ring_of(id) as usize] -= large.pages();
+            for page in large.into_pages() {
+                self.recycle(page);
+            }
+        }
+        if let Some(page) = self.slab.release_chunk(id) {
+            self.recycle(page);
+        }
+        if !self.settings.evict {
+            self.pool.set_refusing(false);
+        }
+    }
+
+    /// Header, key and the whole value.
+    fn size(&self, item: &Item<'_>) -> usize {
+        item.size() + item.large().map_or(0, |number| self.larges.get(number).size())
+    }
+
+    fn value<'a>(&'a self, item: &Item<'a>) -> Value<'a> {
+        match item.large() {
+            None => Value::whole(item.value()),
+            Some(number) => {
+                let large = self.larges.get(number);
+                Value {
+                    first: large.first().unwrap_or(item.value()),
+                    rest: &large.rest,
+                }
+            }
+        }
+    }
+
+    /// The item as it is found; times and marks are those of `before`.
+    fn hit(&self, id: ItemId, before: &Header, now: Seconds) -> Hit<'_> {
+        let item = self.slab.item(id);
+        let left = before.deadline().left(now);
+        Hit {
+            key: item.key(),
+            value: self.value(&item),
+            flags: item.flags(),
+            cas: item.cas(),
+            left_before: left,
+            left_after: left,
+            idle: now.since(Seconds(before.accessed)),
+            fetched: before.has(FETCHED),
+            key_is_binary: before.key_is_binary(),
+            won: false,
+            stale: before.has(STALE),
+            token_sent: before.has(TOKEN_SENT),
+            vivified: false,
+            class: self.band(id, &item),
+            item_size: self.size(&item) as u32,
+        }
+    }
+
+    /// The class as statistics show it.
+    fn band(&self, id: ItemId, item: &Item<'_>) -> u8 {
+        const LARGE_VALUES: u8 = 63;
+        if item.header.is_large() { LARGE_VALUES } else { self.slab.classes.band(self.slab.class_of(id)) }
+    }
+
+    /// A cas unique that was not given before.
+    fn fresh_cas(&mut self) -> u64 {
+        self.cas += u64::from(self.settings.cas_enabled);
+        self.cas
+    }
+
+    /// The cas unique that was asked for, or a fresh one.
+    fn new_cas(&mut self, asked: Option<u64>) -> u64 {
+        match asked {
+            Some(cas) if cas != 0 && self.settings.cas_enabled => cas,
+            _ => self.fresh_cas(),
+        }
+    }
+
+    /// Recomputes everything that is kept in two places, and compares. For tests and fuzzers: it looks at every
+    /// item.
+    pub fn check(&self) {
+        self.slab.check();
+        let (mut items, mut bytes, mut larges, mut large_pages) = (0, 0, 0, [0; 2]);
+        for id in self.slab.items() {
+            let item = self.slab.item(id);
+            let hash = self.seed.hash(item.key());
+            assert_eq!(self.table.find(hash, |other| other == id), Some(id), "the table knows the item");
+            assert_eq!(
+                self.table.find(hash, |other| self.slab.has_key(other, item.key())),
+                Some(id),
+                "once"
+            );
+            assert!(item.size() <= self.slab.classes.chunk_size(self.slab.class_of(id)));
+            items += 1;
+            bytes += self.size(&item);
+            if let Some(number) = item.large() {
+                larges += 1;
+                large_pages[self.slab.ring_of(id) as usize] += self.larges.get(number).pages();
+            }
+        }
+        assert_eq!(self.table.count(), items);
+        assert_eq!(self.larges.count(), larges);
+        assert_eq!(self.large_pages, large_pages);
+        assert_eq!(self.counters.curr_items, items as u64);
+        assert_eq!(self.counters.bytes, bytes as u64);
+        assert_eq!(self.counters.hash_bytes, self.table.size() as u64);
+        let pages = self.slab.pages_owned() + large_pages[0] + large_pages[1] + self.spare.len();
+        assert_eq!(self.counters.pages, pages as u64);
+        assert!(pages <= self.pool.pages_taken());
+        assert!(self.spare.len() <= self.spare_max);
+    }
+}
+
+impl Drop for Shard {
+    /// The pages go back: the pool outlives the shard.
+    fn drop(&mut self) {
+        self.pool.give_all(self.spare.drain(..));
+        self.pool.give_all(std::mem::take(&mut self.larges).into_pages());
+        self.pool.give_all(self.slab.take_pages());
+    }
+}

@@ -1,0 +1,351 @@
+//! Making room: the CLOCK hand that goes over pages, and who gets the memory.
+//!
+//! ```text
+//!            asked for again, or stored again soon after it was forgotten (ghost)
+//!          +-----------------------------------------------------------------+
+//!          |                                                                 v
+//! new -> [ probation: about 10 % of the pages ] -> forgotten    [ main: the other pages ] -> forgotten
+//!          oldest page first                       (ghosts)       ^  oldest page first  |
+//!                                                                 +---------------------+
+//!                                                                  referenced: once less
+//! ```
+//!
+//! The hand takes the oldest *page* of a ring, whatever its class. Items that have earned it are copied to a page of
+//! main, the others are forgotten, and the page is free for any class. So memory follows the demand between sizes,
+//! and nothing is refused while anything can be forgotten. Pages of flushed items are taken first.
+//!
+//! The hand works a few chunks at a time, paid for by those who need room: a store into a full shard moves it on by a
+//! multiple of its own size, so that the next page is free before it is needed. Where that is not enough (many
+//! classes at once, or everything referenced) a store sweeps on until it has a page, and after
+//! [`FOREGROUND_COST_MAX`] it forgets without looking at references.
+
+use super::item::{CLOCK, FETCHED};
+use super::slab::{ItemId, PageNumber, Ring};
+use super::{Eviction, Shard};
+use crate::memory::Page;
+use crate::time::{Now, Seconds};
+
+/// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
+/// costs more, by its size. Some 100 ns each, so the bound keeps the whole below a millisecond.
+const FOREGROUND_COST_MAX: usize = 3000;
+
+/// What one call of `maintain` may spend, in the same coin.
+const BACKGROUND_COST_MAX: usize = 300;
+
+/// Copying so many bytes costs as much as looking at a chunk.
+const COPY_SIZE_PER_COST: usize = 512;
+
+/// A store into a full shard sweeps this many times the bytes it takes: enough while two thirds of them survive.
+const SWEEP_PER_STORED: usize = 3;
+
+/// The page that the hand is at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    pub(super) page: PageNumber,
+    /// The next chunk to judge.
+    index: usize,
+}
+
+/// Where the search for expired items is.
+#[derive(Debug, Default)]
+pub(super) struct Crawl {
+    page: Option<PageNumber>,
+    /// The second for which `visits` were granted.
+    second: u32,
+    /// Pages that may still be visited in this second.
+    visits: usize,
+}
+
+impl Shard {
+    /// A chunk for an item of this size; the caller writes the item at once. May move or forget other items:
+    /// `moves` tells.
+    pub(super) fn allocate(&mut self, size: usize, ring: Ring, now: Now) -> Option<ItemId> {
+        let class = self.slab.classes.of(size);
+        if self.settings.evict {
+            self.pay(self.slab.classes.chunk_size(class), now);
+        } else if self.pool.is_refusing() {
+            return None;
+        }
+        if let Some(id) = self.slab.take_chunk(class, ring) {
+            return Some(id);
+        }
+        let page = match self.free_page() {
+            Some(page) => page,
+            None => match self.slab.take_chunk(class, ring.other()) {
+                Some(id) => return Some(id),
+                None => self.sweep_for_page(&mut { FOREGROUND_COST_MAX }, now)?,
+            },
+        };
+        self.slab.open_page(page, class, ring);
+        self.slab.take_chunk(class, ring)
+    }
+
+    /// A page that costs no item.
+    fn free_page(&mut self) -> Option<Page> {
+        if !self.slab.has_numbers() {
+            return None;
+        }
+        if self.settings.evict && self.spare.is_empty() {
+            // The hand needs a page to copy to before it can free its first.
+            self.spare.extend(self.pool.take());
+            self.counters.pages += self.spare.len() as u64;
+        }
+        if self.spare.len() > self.spare_min() {
+            return self.spare.pop();
+        }
+        let page = self.pool.take()?;
+        self.counters.pages += 1;
+        Some(page)
+    }
+
+    /// Pages that only the hand may use.
+    fn spare_min(&self) -> usize {
+        usize::from(self.settings.evict)
+    }
+
+    /// Takes a page that nobody uses any more.
+    pub(super) fn recycle(&mut self, page: Page) {
+        if self.spare.len() < self.spare_max {
+            self.spare.push(page);
+        } else {
+            self.counters.pages -= 1;
+            self.pool.give(page);
+        }
+    }
+
+    /// Pages for a large value, or `None` if this shard cannot come by so many.
+    pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Option<Vec<Page>> {
+        let attainable = self.pool.pages_max() - self.pool.pages_taken().min(self.pool.pages_max())
+            + if self.settings.evict { self.counters.pages as usize - self.spare_min() } else { self.spare.len() };
+        if count > attainable || !self.settings.evict && self.pool.is_refusing() {
+            return None;
+        }
+        let mut pages = Vec::with_capacity(count);
+        let mut cost = FOREGROUND_COST_MAX;
+        while pages.len() < count {
+            let page = self.free_page().or_else(|| self.sweep_for_page(&mut cost, now));
+            match page {
+                Some(page) => {
+                    self.counters.pages -= 1;
+                    pages.push(page);
+                }
+                None => {
+                    self.pool.give_all(pages);
+                    return None;
+                }
+            }
+        }
+        Some(pages)
+    }
+
+    /// Sweeps until there is a page beyond the hand's own.
+    fn sweep_for_page(&mut self, cost: &mut usize, now: Now) -> Option<Page> {
+        while self.spare.len() <= self.spare_min() {
+            let spent = self.sweep(*cost == 0, now)?;
+            *cost = cost.saturating_sub(spent);
+        }
+        self.spare.pop()
+    }
+
+    /// Sweeps in proportion to what a store takes, while the reserve is below its target.
+    fn pay(&mut self, size: usize, now: Now) {
+        if self.spare.len() >= self.spare_max || !self.pool.is_exhausted() {
+            return;
+        }
+        self.credit = (self.credit + size * SWEEP_PER_STORED).min(self.pool.page_size());
+        while self.spare.len() < self.spare_max {
+            let Some(page) = self.hand() else { return };
+            let size = self.slab.classes.chunk_size(self.slab.page_class(page));
+            if self.credit < size {
+                return;
+            }
+            self.credit -= size;
+            if self.sweep(false, now).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// A bounded slice of the work that nobody waits for: room for the stores to come, and expired items.
+    pub(super) fn sweep_in_background(&mut self, now: Now) {
+        let mut cost = BACKGROUND_COST_MAX;
+        while self.settings.evict
+            && cost > 0
+            && self.spare.len() < self.spare_max
+            && self.pool.is_exhausted()
+            && let Some(spent) = self.sweep(false, now)
+        {
+            cost = cost.saturating_sub(spent);
+        }
+        self.crawl(now);
+    }
+
+    /// The page that the hand is at, or goes to now.
+    fn hand(&mut self) -> Option<PageNumber> {
+        if let Some(sweep) = self.sweep {
+            return Some(sweep.page);
+        }
+        let page = self.oldest_page()?;
+        self.slab.detach_page(page);
+        self.sweep = Some(Sweep { page, index: 0 });
+        Some(page)
+    }
+
+    /// The page that is to go next.
+    fn oldest_page(&self) -> Option<PageNumber> {
+        let [probation, main] = Ring::ALL.map(|ring| self.slab.oldest(ring));
+        let flushed = [probation, main].into_iter().flatten().find(|&page| self.slab.is_page_flushed(page));
+        if flushed.is_some() || !self.settings.evict {
+            return flushed;
+        }
+        let [in_probation, in_main] = Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_pages[ring as usize]);
+        match (probation, main) {
+            (Some(probation), Some(main)) => {
+                let share = self.settings.eviction.probation_percent();
+                let over = in_probation * 100 > (in_probation + in_main) * share;
+                Some(if over { probation } else { main })
+            }
+            (probation, main) => probation.or(main),
+        }
+    }
+
+    /// Judges one chunk and returns what that cost; `None` when there is nothing to sweep. Forced, it spares nobody.
+    fn sweep(&mut self, forced: bool, now: Now) -> Option<usize> {
+        let page = self.hand()?;
+        let mut cost = 1;
+        let index = self.sweep.map_or(0, |sweep| sweep.index);
+        self.sweep = Some(Sweep { page, index: index + 1 });
+        match self.slab.item_at(page, index) {
+            Some(Some(id)) => cost += self.judge(id, forced, now),
+            Some(None) => {}
+            None => debug_assert!(self.slab.is_page_empty(page)),
+        }
+        if self.slab.is_page_empty(page) {
+            self.sweep = None;
+            let page = self.slab.close_page(page);
+            self.recycle(page);
+        }
+        Some(cost)
+    }
+
+    /// Forgets an item or moves it on; returns what copying it cost.
+    fn judge(&mut self, id: ItemId, forced: bool, now: Now) -> usize {
+        self.moves += 1;
+        let item = self.slab.item(id);
+        let hash = self.seed.hash(item.key());
+        let mut header = item.header;
+        if self.is_gone(id, now.seconds) {
+            self.counters.reclaimed += 1;
+            self.counters.expired_unfetched += u64::from(!header.has(FETCHED));
+            self.remove(id, hash);
+            return 0;
+        }
+        let ring = self.slab.ring_of(id);
+        let references = header.bits & CLOCK;
+        let earned = match ring {
+            Ring::Probation => references >= self.settings.eviction.promote_at(),
+            Ring::Main => references > 0,
+        };
+        if earned
+            && !forced
+            && let Some(to) = self.chunk_for_survivor(id)
+        {
+            let size = self.slab.item(id).size();
+            self.slab.copy_chunk(id, to);
+            match ring {
+                Ring::Probation => {
+                    self.counters.promoted += 1;
+                    header.set(CLOCK, false);
+                }
+                Ring::Main => {
+                    self.counters.retained += 1;
+                    header.bits -= 1;
+                }
+            }
+            self.slab.set_header(to, &header);
+            self.table.replace(hash, id, to);
+            if let Some(number) = self.slab.item(to).large() {
+                let pages = self.larges.get(number).pages();
+                self.large_pages[ring as usize] -= pages;
+                self.large_pages[Ring::Main as usize] += pages;
+            }
+            let page = self.slab.release_chunk(id);
+            debug_assert!(page.is_none(), "the hand closes its page itself");
+            return size / COPY_SIZE_PER_COST;
+        }
+        self.counters.evictions += 1;
+        self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));
+        self.counters.evicted_active += u64::from(references > 0);
+        if ring == Ring::Probation && matches!(self.settings.eviction, Eviction::Probation { ghosts: true, .. }) {
+            self.ghosts.insert(hash, self.counters.curr_items as usize);
+            self.counters.ghost_bytes = self.ghosts.size() as u64;
+        }
+        self.remove(id, hash);
+        0
+    }
+
+    /// A chunk of main for an item that moves there, from the hand's own page if need be.
+    fn chunk_for_survivor(&mut self, id: ItemId) -> Option<ItemId> {
+        let class = self.slab.class_of(id);
+        if let Some(to) = self.slab.take_chunk(class, Ring::Main) {
+            return Some(to);
+        }
+        if !self.slab.has_numbers() {
+            return None;
+        }
+        let page = match self.spare.pop() {
+            Some(page) => page,
+            None => {
+                let page = self.pool.take()?;
+                self.counters.pages += 1;
+                page
+            }
+        };
+        self.slab.open_page(page, class, Ring::Main);
+        self.slab.take_chunk(class, Ring::Main)
+    }
+
+    /// Looks for expired and flushed items, over all pages in sixteen seconds or more. A page knows its earliest
+    /// deadline, so that pages without expired items cost nothing. Looks through one page at most.
+    fn crawl(&mut self, now: Now) {
+        if self.crawl.second != now.seconds.0 {
+            self.crawl.second = now.seconds.0;
+            self.crawl.visits = (self.slab.pages_owned() / 16).max(16);
+        }
+        for _ in 0..64 {
+            if self.crawl.visits == 0 {
+                return;
+            }
+            self.crawl.visits -= 1;
+            self.crawl.page = self.slab.page_after(self.crawl.page);
+            if let Some(page) = self.crawl.page
+                && self.slab.may_have_gone(page, now.seconds.0)
+            {
+                return self.crawl_page(page, now.seconds);
+            }
+        }
+    }
+
+    fn crawl_page(&mut self, page: PageNumber, now: Seconds) {
+        let mut deadline_min = 0;
+        let mut index = 0;
+        while let Some(chunk) = self.slab.item_at(page, index) {
+            index += 1;
+            let Some(id) = chunk else { continue };
+            self.counters.crawler_items_checked += 1;
+            let item = self.slab.item(id);
+            if !self.is_gone(id, now) {
+                let deadline = item.header.deadline().raw();
+                if deadline != 0 && (deadline_min == 0 || deadline < deadline_min) {
+                    deadline_min = deadline;
+                }
+                continue;
+            }
+            let hash = self.seed.hash(item.key());
+            self.counters.crawler_reclaimed += 1;
+            self.counters.expired_unfetched += u64::from(!item.header.has(FETCHED));
+            self.remove(id, hash);
+        }
+        self.slab.set_deadline_min(page, deadline_min);
+    }
+}

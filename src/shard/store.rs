@@ -1,0 +1,591 @@
+//! Commands that write values: one way in for all of them, [`Shard::put`].
+
+use super::item::{self, CLOCK, Draft, STALE, TOKEN_SENT};
+use super::large::{Reservation, Shape};
+use super::slab::{ItemId, Ring};
+use super::{Eviction, Shard, number};
+use crate::command::{Count, Counted, Delete, Direction, Operation, Reply, Request, Store, StoreMode, Tokens};
+use crate::hash::KeyHash;
+use crate::time::{Deadline, Exptime, Now};
+
+/// A value on its way into an item.
+pub(super) enum Body<'a> {
+    /// Fits a chunk.
+    Small(&'a [u8]),
+    /// Has arrived in memory of its own, large or not.
+    Reserved(Reservation),
+}
+
+impl Body<'_> {
+    fn size(&self) -> usize {
+        match self {
+            Body::Small(value) => value.len(),
+            Body::Reserved(reservation) => reservation.size(),
+        }
+    }
+
+    fn append_to(&self, value: &mut Vec<u8>) {
+        match self {
+            Body::Small(bytes) => value.extend_from_slice(bytes),
+            Body::Reserved(reservation) => reservation.pieces().for_each(|piece| value.extend_from_slice(piece)),
+        }
+    }
+
+    fn fill(&self, target: &mut Reservation) {
+        match self {
+            Body::Small(bytes) => target.fill(bytes),
+            Body::Reserved(reservation) => reservation.pieces().for_each(|piece| target.fill(piece)),
+        }
+    }
+}
+
+/// Nothing can be forgotten to make room.
+pub(super) struct NoMemory;
+
+/// What a store comes to, before any memory is taken.
+enum Verdict {
+    Refused(Reply<'static>),
+    /// The value becomes the item's.
+    Replaces { old: Option<ItemId>, stale: bool },
+    /// The value is added to the item's.
+    Extends(ItemId),
+    /// An append or prepend that makes the item, with this exptime.
+    Vivifies(Exptime),
+}
+
+impl Shard {
+    pub(super) fn store(&mut self, request: &Request<'_>, store: &Store, now: Now) -> Reply<'_> {
+        let shape = self.shape(request.key, request.value.len());
+        if shape.is_large() {
+            return match self.reserve(request, request.value.len(), now) {
+                Ok(mut reservation) => {
+                    reservation.fill(request.value);
+                    self.commit(reservation, request, now)
+                }
+                Err(refusal) => refusal,
+            };
+        }
+        if self.is_too_large(request.key, store.flags, request.value.len()) {
+            return self.refuse(request, store, Reply::TooLarge);
+        }
+        self.store_body(request, store, Body::Small(request.value), now)
+    }
+
+    /// Begins a store whose value arrives in pieces: takes the memory for it, forgetting others if need be. A
+    /// refused store removes the item that it was to replace, where its `refusal_removes` says so.
+    ///
+    /// The request's own value is not looked at.
+    pub fn reserve(
+        &mut self,
+        request: &Request<'_>,
+        value_size: usize,
+        now: Now,
+    ) -> Result<Reservation, Reply<'static>> {
+        let Operation::Store(store) = &request.operation else {
+            panic!("only a store reserves: {request:?}");
+        };
+        self.advance(now);
+        if self.is_too_large(request.key, store.flags, value_size) {
+            return Err(self.refuse(request, store, Reply::TooLarge));
+        }
+        match self.take_reservation(request.key, value_size, now) {
+            Ok(reservation) => Ok(reservation),
+            Err(NoMemory) => Err(self.refuse(request, store, Reply::NoMemory)),
+        }
+    }
+
+    /// Ends a store that [`Shard::reserve`] began, when the value is complete.
+    pub fn commit(&mut self, reservation: Reservation, request: &Request<'_>, now: Now) -> Reply<'_> {
+        let Operation::Store(store) = &request.operation else {
+            panic!("only a store commits: {request:?}");
+        };
+        self.advance(now);
+        self.store_body(request, store, Body::Reserved(reservation), now)
+    }
+
+    fn store_body(&mut self, request: &Request<'_>, store: &Store, body: Body<'_>, now: Now) -> Reply<'_> {
+        let hash = request.hash;
+        let value_size = body.size();
+        let mut draft = Draft {
+            key: request.key,
+            flags: store.flags,
+            deadline: now.deadline(store.exptime),
+            accessed: now.seconds.0,
+            cas: 0,
+            key_is_binary: store.key_is_binary,
+            marks: 0,
+            large: None,
+        };
+        let stored = match self.judge_store(request, store, now) {
+            Verdict::Refused(reply) => {
+                self.counters.cmd_set += 1;
+                return reply;
+            }
+            Verdict::Replaces { old, stale } => {
+                if let Some(old) = old.filter(|_| stale) {
+                    let header = self.slab.item(old).header;
+                    draft.deadline = header.deadline();
+                    draft.marks = STALE | header.bits & TOKEN_SENT;
+                }
+                draft.cas = self.new_cas(store.cas_new);
+                self.put(hash, draft, body, old, now).map(|_| value_size)
+            }
+            Verdict::Vivifies(exptime) => {
+                draft.deadline = now.deadline(exptime);
+                draft.cas = self.new_cas(store.cas_new);
+                self.put(hash, draft, body, None, now).map(|_| value_size)
+            }
+            Verdict::Extends(old) => {
+                let item = self.slab.item(old);
+                draft.flags = item.flags();
+                draft.deadline = item.header.deadline();
+                draft.key_is_binary = item.header.key_is_binary();
+                let value_size = value_size + self.value(&item).size();
+                if self.is_too_large(draft.key, draft.flags, value_size) {
+                    self.counters.cmd_set += 1;
+                    return Reply::NotStored;
+                }
+                draft.cas = self.new_cas(store.cas_new);
+                match self.extend(request, draft, body, store.mode, old, now) {
+                    Ok(true) => Ok(value_size),
+                    Ok(false) => {
+                        self.counters.cmd_set += 1;
+                        return Reply::NotStored;
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+        };
+        match stored {
+            Ok(value_size) => {
+                self.counters.cmd_set += 1;
+                Reply::Stored {
+                    cas: draft.cas,
+                    value_size: value_size as u32,
+                    key_is_binary: draft.key_is_binary,
+                }
+            }
+            Err(NoMemory) => self.refuse(request, store, Reply::NoMemory),
+        }
+    }
+
+    fn judge_store(&mut self, request: &Request<'_>, store: &Store, now: Now) -> Verdict {
+        use StoreMode::{Add, Append, Prepend, Replace, Set};
+        let Some(old) = self.find(request, now) else {
+            return match (store.mode, store.cas_compare, store.vivify) {
+                (Add, _, _) | (Set, None, _) => Verdict::Replaces {
+                    old: None,
+                    stale: false,
+                },
+                (Set | Replace, Some(_), _) => {
+                    self.counters.cas_misses += 1;
+                    Verdict::Refused(Reply::NotFound)
+                }
+                (Append | Prepend, _, Some(exptime)) => Verdict::Vivifies(exptime),
+                (Replace | Append | Prepend, _, _) => Verdict::Refused(Reply::NotStored),
+            };
+        };
+        let cas = self.slab.item(old).cas();
+        match (store.mode, store.cas_compare) {
+            (Add, _) => {
+                let mut header = self.slab.item(old).header;
+                header.reference();
+                header.accessed = now.seconds.0;
+                self.slab.set_header(old, &header);
+                Verdict::Refused(Reply::NotStored)
+            }
+            (Set | Replace, None) => Verdict::Replaces {
+                old: Some(old),
+                stale: false,
+            },
+            (Set | Replace, Some(compare)) => {
+                let known = compare != 0 && self.settings.cas_enabled;
+                if known && (compare == cas || store.invalidate && compare < cas) {
+                    self.counters.cas_hits += 1;
+                    Verdict::Replaces {
+                        old: Some(old),
+                        stale: compare != cas,
+                    }
+                } else {
+                    self.counters.cas_badval += 1;
+                    Verdict::Refused(Reply::Exists)
+                }
+            }
+            (Append | Prepend, Some(compare)) if self.settings.cas_enabled && compare != cas => {
+                Verdict::Refused(Reply::Exists)
+            }
+            (Append | Prepend, _) => Verdict::Extends(old),
+        }
+    }
+
+    /// Stores the old value and the new one together; false if the item was forgotten to make room for that.
+    fn extend(
+        &mut self,
+        request: &Request<'_>,
+        draft: Draft<'_>,
+        body: Body<'_>,
+        mode: StoreMode,
+        old: ItemId,
+        now: Now,
+    ) -> Result<bool, NoMemory> {
+        let size = body.size() + self.value(&self.slab.item(old)).size();
+        if !self.shape(draft.key, size).is_large() {
+            let mut whole = std::mem::take(&mut self.scratch);
+            whole.clear();
+            if mode == StoreMode::Prepend {
+                body.append_to(&mut whole);
+            }
+            whole.extend_from_slice(self.slab.item(old).value());
+            if mode == StoreMode::Append {
+                body.append_to(&mut whole);
+            }
+            let stored = self.put(request.hash, draft, Body::Small(&whole), Some(old), now);
+            self.scratch = whole;
+            return stored.map(|_| true);
+        }
+        let mut whole = self.take_reservation(draft.key, size, now)?;
+        // Making room may have moved the item, or forgotten it.
+        let Some(old) = self.table.find(request.hash, |id| self.slab.has_key(id, draft.key)) else {
+            return Ok(false);
+        };
+        if mode == StoreMode::Prepend {
+            body.fill(&mut whole);
+        }
+        self.value(&self.slab.item(old)).pieces().for_each(|piece| whole.fill(piece));
+        if mode == StoreMode::Append {
+            body.fill(&mut whole);
+        }
+        self.put(request.hash, draft, Body::Reserved(whole), Some(old), now).map(|_| true)
+    }
+
+    /// Gives the key this value, in place of its old item if it has one. All writing of items goes through here.
+    ///
+    /// On failure the old item is as it was, unless it was forgotten to make room.
+    fn put(
+        &mut self,
+        hash: KeyHash,
+        mut draft: Draft<'_>,
+        body: Body<'_>,
+        old: Option<ItemId>,
+        now: Now,
+    ) -> Result<ItemId, NoMemory> {
+        let (head, large) = match body {
+            Body::Small(value) => (Head::Borrowed(value), None),
+            Body::Reserved(reservation) => {
+                let (head, large) = reservation.into_parts();
+                (Head::Owned(head), large)
+            }
+        };
+        let value = head.bytes();
+        let ring = self.ring_for(hash, old);
+        if let Some(old) = old {
+            draft.marks |= self.slab.item(old).header.bits & CLOCK;
+        }
+        let large_pages = large.as_ref().map_or(0, |large| large.pages());
+        let large_size = large.as_ref().map_or(0, |large| large.size());
+        draft.large = large.map(|large| self.larges.insert(large));
+        let size = draft.size(value.len());
+        self.counters.total_items += 1;
+
+        if let Some(old) = old
+            && draft.large.is_none()
+            && !self.slab.item(old).header.is_large()
+            && self.slab.class_of(old) == self.slab.classes.of(size)
+        {
+            let size_old = self.slab.item(old).size();
+            self.slab.write(old, &draft, value);
+            self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
+            return Ok(old);
+        }
+
+        let moves = self.moves;
+        let Some(id) = self.allocate(size, ring, now) else {
+            self.counters.total_items -= 1;
+            if let Some(number) = draft.large {
+                let pages = self.larges.remove(number).into_pages();
+                self.pool.give_all(pages);
+            }
+            return Err(NoMemory);
+        };
+        self.slab.write(id, &draft, value);
+        self.counters.bytes += (size + large_size) as u64;
+        self.counters.curr_items += 1;
+        self.counters.pages += large_pages as u64;
+        self.large_pages[self.slab.ring_of(id) as usize] += large_pages;
+        let old = match old {
+            // Making room may have moved the old item, or forgotten it.
+            Some(_) if self.moves != moves => self.table.find(hash, |other| self.slab.has_key(other, draft.key)),
+            old => old,
+        };
+        match old {
+            Some(old) => {
+                self.table.replace(hash, old, id);
+                self.discard(old);
+            }
+            None => {
+                let grown = self.table.insert(hash, id, |id| self.seed.hash(self.slab.item(id).key()));
+                self.counters.hash_bytes += grown as u64;
+            }
+        }
+        Ok(id)
+    }
+
+    /// The ring that a key's new item goes to: where the old one is, or main if it was forgotten too soon.
+    fn ring_for(&mut self, hash: KeyHash, old: Option<ItemId>) -> Ring {
+        if let Some(old) = old {
+            return self.slab.ring_of(old);
+        }
+        match self.settings.eviction {
+            Eviction::Probation { .. } if self.ghosts.take(hash) => {
+                self.counters.ghost_hits += 1;
+                Ring::Main
+            }
+            Eviction::Probation { .. } if self.settings.evict => Ring::Probation,
+            _ => Ring::Main,
+        }
+    }
+
+    /// The empty item that a meta get makes on a miss.
+    pub(super) fn vivify(
+        &mut self,
+        request: &Request<'_>,
+        tokens: &Tokens,
+        exptime: Exptime,
+        now: Now,
+    ) -> Option<ItemId> {
+        let draft = Draft {
+            key: request.key,
+            flags: 0,
+            deadline: now.deadline(exptime),
+            accessed: now.seconds.0,
+            cas: self.new_cas(tokens.vivify_cas),
+            key_is_binary: tokens.key_is_binary,
+            marks: 0,
+            large: None,
+        };
+        self.put(request.hash, draft, Body::Small(&[]), None, now).ok()
+    }
+
+    /// A delete that keeps the item: as stale, as empty, or both.
+    pub(super) fn keep_deleted(
+        &mut self,
+        request: &Request<'_>,
+        delete: &Delete,
+        id: ItemId,
+        now: Now,
+    ) -> Reply<'_> {
+        let item = self.slab.item(id);
+        let mut header = item.header;
+        let mut cas = item.cas();
+        let flags = delete.empty.map_or(item.flags(), |empty| empty.0);
+        if delete.invalidate || delete.cas_new.is_some() {
+            cas = self.new_cas(delete.cas_new);
+        }
+        let deadline = match (delete.exptime, delete.empty) {
+            (Some(exptime), _) => now.deadline(exptime),
+            (None, Some(_)) => Deadline::NEVER,
+            (None, None) => header.deadline(),
+        };
+        if delete.empty.is_none() {
+            header.set(STALE, true);
+            header.set(TOKEN_SENT, false);
+            header.set_deadline(deadline);
+            self.slab.note_deadline(id, deadline);
+            if header.set_cas(self.slab.chunk_mut(id), cas) {
+                self.slab.set_header(id, &header);
+                return Reply::Deleted;
+            }
+        }
+        let draft = Draft {
+            key: request.key,
+            flags,
+            deadline,
+            accessed: now.seconds.0,
+            cas,
+            key_is_binary: header.key_is_binary(),
+            marks: if delete.invalidate { STALE } else { 0 },
+            large: None,
+        };
+        let value = if delete.empty.is_some() { Vec::new() } else { self.value(&self.slab.item(id)).to_vec() };
+        match self.put_copy(request, draft, &value, id, now) {
+            Ok(_) => Reply::Deleted,
+            Err(NoMemory) => Reply::NoMemory,
+        }
+    }
+
+    /// Rewrites an item whose layout changes: rare, so that a copy of the value does no harm.
+    fn put_copy(
+        &mut self,
+        request: &Request<'_>,
+        draft: Draft<'_>,
+        value: &[u8],
+        old: ItemId,
+        now: Now,
+    ) -> Result<ItemId, NoMemory> {
+        if !self.shape(draft.key, value.len()).is_large() {
+            return self.put(request.hash, draft, Body::Small(value), Some(old), now);
+        }
+        let mut reservation = self.take_reservation(draft.key, value.len(), now)?;
+        reservation.fill(value);
+        let old = self.table.find(request.hash, |id| self.slab.has_key(id, draft.key));
+        self.put(request.hash, draft, Body::Reserved(reservation), old, now)
+    }
+
+    pub(super) fn count(&mut self, request: &Request<'_>, count: &Count, now: Now) -> Reply<'_> {
+        let Some(id) = self.find(request, now) else {
+            return self.count_missing(request, count, now);
+        };
+        let item = self.slab.item(id);
+        if item.header.is_large() || item.value().is_empty() {
+            return Reply::NotNumeric;
+        }
+        if self.settings.cas_enabled && count.cas_compare.is_some_and(|compare| compare != item.cas()) {
+            return Reply::Exists;
+        }
+        let Some(number) = number::parse(item.value()) else {
+            return Reply::NotNumeric;
+        };
+        let number = number::count(number, count.direction, count.delta);
+        match count.direction {
+            Direction::Up => self.counters.incr_hits += 1,
+            Direction::Down => self.counters.decr_hits += 1,
+        }
+        let mut text = itoa::Buffer::new();
+        let text = text.format(number).as_bytes();
+        let flags = item.flags();
+        let value_size = item.value().len();
+        let mut header = item.header;
+        let before = header.deadline();
+        let deadline = count.touch.map_or(before, |exptime| now.deadline(exptime));
+        let cas = self.new_cas(count.cas_new);
+        header.set_deadline(deadline);
+        header.reference();
+        header.accessed = now.seconds.0;
+        if text.len() <= value_size && header.set_cas(self.slab.chunk_mut(id), cas) {
+            self.slab.note_deadline(id, deadline);
+            self.slab.set_header(id, &header);
+            item::overwrite_value(self.slab.chunk_mut(id), text);
+        } else {
+            let draft = Draft {
+                key: request.key,
+                flags,
+                deadline,
+                accessed: now.seconds.0,
+                cas,
+                key_is_binary: header.key_is_binary(),
+                marks: 0,
+                large: None,
+            };
+            let mut value = std::mem::take(&mut self.scratch);
+            value.clear();
+            value.extend_from_slice(text);
+            value.resize(text.len().max(value_size), b' ');
+            let stored = self.put(request.hash, draft, Body::Small(&value), Some(id), now);
+            self.scratch = value;
+            if stored.is_err() {
+                self.note_refusal();
+                return Reply::NoMemory;
+            }
+        }
+        Reply::Counted(Counted {
+            number,
+            cas,
+            flags,
+            left_before: before.left(now.seconds),
+            left_after: deadline.left(now.seconds),
+            key_is_binary: header.key_is_binary(),
+        })
+    }
+
+    fn count_missing(&mut self, request: &Request<'_>, count: &Count, now: Now) -> Reply<'_> {
+        let Some((number, exptime)) = count.vivify else {
+            match count.direction {
+                Direction::Up => self.counters.incr_misses += 1,
+                Direction::Down => self.counters.decr_misses += 1,
+            }
+            return Reply::NotFound;
+        };
+        let deadline = now.deadline(exptime);
+        let draft = Draft {
+            key: request.key,
+            flags: 0,
+            deadline,
+            accessed: now.seconds.0,
+            cas: self.new_cas(count.cas_new),
+            key_is_binary: count.key_is_binary,
+            marks: 0,
+            large: None,
+        };
+        let mut text = itoa::Buffer::new();
+        let text = text.format(number).as_bytes();
+        if self.put(request.hash, draft, Body::Small(text), None, now).is_err() {
+            self.note_refusal();
+            return Reply::NoMemory;
+        }
+        let left = deadline.left(now.seconds);
+        Reply::Counted(Counted {
+            number,
+            cas: draft.cas,
+            flags: 0,
+            left_before: left,
+            left_after: left,
+            key_is_binary: count.key_is_binary,
+        })
+    }
+
+    fn shape(&self, key: &[u8], value_size: usize) -> Shape {
+        Shape::of(value_size, key.len(), self.pool.page_size())
+    }
+
+    fn take_reservation(&mut self, key: &[u8], size: usize, now: Now) -> Result<Reservation, NoMemory> {
+        let shape = self.shape(key, size);
+        let pages = if shape.is_large() { self.take_pages(shape.pages(), now).ok_or(NoMemory)? } else { Vec::new() };
+        Ok(Reservation::new(shape, size, pages, &self.pool))
+    }
+
+    /// memcached's own count of an item's bytes, so that the same values fit: header, key and NUL, flags, cas
+    /// unique, value and line end.
+    fn is_too_large(&self, key: &[u8], flags: u32, value_size: usize) -> bool {
+        let flags = if flags != 0 { 4 } else { 0 };
+        let cas = if self.settings.cas_enabled { 8 } else { 0 };
+        48 + key.len() + 1 + flags + cas + value_size + 2 > self.settings.item_size_max
+    }
+
+    fn refuse(&mut self, request: &Request<'_>, store: &Store, refusal: Reply<'static>) -> Reply<'static> {
+        match refusal {
+            Reply::NoMemory => {
+                self.counters.store_no_memory += 1;
+                self.note_refusal();
+            }
+            _ => self.counters.store_too_large += 1,
+        }
+        if store.refusal_removes
+            && let Some(id) = self.table.find(request.hash, |id| self.slab.has_key(id, request.key))
+        {
+            self.remove(id, request.hash);
+        }
+        refusal
+    }
+
+    /// A cache that does not evict goes on refusing until memory is freed.
+    fn note_refusal(&mut self) {
+        if !self.settings.evict {
+            self.pool.set_refusing(true);
+        }
+    }
+}
+
+/// The bytes that go into the chunk.
+enum Head<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Head<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Head::Borrowed(bytes) => bytes,
+            Head::Owned(bytes) => bytes,
+        }
+    }
+}
