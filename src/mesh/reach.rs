@@ -223,7 +223,7 @@ fn carry_out(
     match order {
         Order::Flush(delay) => shard.flush(delay, now),
         Order::Statistics => {
-            totals.shard.add(shard.counters());
+            totals.shard.add(&shard.counters());
             totals.session.add(counters);
         }
         Order::ResetStatistics => {

@@ -17,7 +17,7 @@ mod slots;
 pub mod uring;
 
 pub use clock::Clock;
-pub use core::{Connection, Core, Plan, Turn};
+pub use core::{Connection, Core, CoreParts, Plan, Turn};
 pub use patience::Patience;
 
 use std::os::fd::OwnedFd;

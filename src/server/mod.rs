@@ -16,7 +16,7 @@ use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
 use crate::protocol::Dialects;
 use crate::runtime::uring::{self, Loop, Wakers};
-use crate::runtime::{Clock, Core, CoreParts, Listener};
+use crate::runtime::{Clock, CoreParts, Listener};
 use crate::session::Rules;
 use crate::shard::{self, Shard};
 
@@ -117,7 +117,7 @@ impl Cores {
                 {
                     warn!("core {me} could not be pinned to CPU {}", cpu.id);
                 }
-                match Loop::new(Core::new(parts), wakers, own, connections_max, busy_poll) {
+                match Loop::new(parts, wakers, own, connections_max, busy_poll) {
                     Ok(looping) => {
                         let _ = started.send(Ok(()));
                         looping.run();
@@ -180,7 +180,7 @@ fn shard_settings(config: &Config) -> shard::Settings {
         evict: config.evict,
         eviction: match config.policy {
             Policy::S3fifo => shard::Eviction::default(),
-            Policy::Clock => shard::Eviction::clock(),
+            Policy::Clock => shard::Eviction::Clock,
         },
         shards: config.threads,
         ..shard::Settings::default()

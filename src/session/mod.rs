@@ -15,6 +15,7 @@
 //! reading from its socket. Nothing is dropped and nothing grows.
 
 mod arriving;
+mod orders;
 mod pipeline;
 pub mod statistics;
 
@@ -23,9 +24,10 @@ use std::io::IoSlice;
 use crate::command::{Reply, Request};
 use crate::hash::KeySeed;
 use crate::shard::Reservation;
-use crate::protocol::{self, Control, Dialects, Parsed, Parser, Spelling, Word};
+use crate::protocol::{self, Dialects, Parsed, Parser, Spelling, Word};
 use crate::time::{Exptime, Now};
 use arriving::Arriving;
+use orders::Orders;
 use pipeline::Pipeline;
 use statistics::{Facts, Totals};
 
@@ -213,27 +215,10 @@ pub struct Session {
     /// The value of a large store that is coming in. While it is there, all input is its.
     arriving: Option<Box<Arriving>>,
     pipeline: Pipeline,
-    /// An order that waits for reports. While it is there, no request is taken.
-    barrier: Option<Box<Barrier>>,
+    orders: Orders,
     stall: Option<Stall>,
     /// No further requests: close when everything said has been sent.
     closing: bool,
-}
-
-/// An order under way (flush_all, stats, ...).
-#[derive(Debug)]
-struct Barrier {
-    waiting: usize,
-    totals: Totals,
-    answer: BarrierAnswer,
-    spelling: Spelling,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum BarrierAnswer {
-    Ok,
-    Reset,
-    GeneralStatistics,
 }
 
 impl Session {
@@ -244,7 +229,7 @@ impl Session {
             input: Vec::new(),
             arriving: None,
             pipeline: Pipeline::default(),
-            barrier: None,
+            orders: Orders::default(),
             stall: None,
             closing: false,
         }
@@ -286,10 +271,7 @@ impl Session {
 
     /// The report of another core to this session's order.
     pub fn report<S: Shards, W: Wire>(&mut self, totals: &Totals, desk: &mut Desk<'_, S, W>) {
-        let barrier = self.barrier.as_mut().expect("a report comes only to a session that waits");
-        barrier.totals.add(totals);
-        barrier.waiting -= 1;
-        self.finish_barrier(desk);
+        self.orders.report(totals, &mut self.pipeline, desk);
     }
 
     /// Why it takes no requests now, if so. The event loop calls [`Session::resume`] when that may have changed.
@@ -299,7 +281,7 @@ impl Session {
 
     /// Whether it stalled for answers and has them all.
     pub fn has_all_answers(&self) -> bool {
-        self.stall == Some(Stall::Answers) && self.barrier.is_none() && self.pipeline.is_settled()
+        self.stall == Some(Stall::Answers) && self.orders.is_free() && self.pipeline.is_settled()
     }
 
     /// Whether so much unserved input is here that the socket should not be read.
@@ -309,7 +291,7 @@ impl Session {
 
     /// Whether everything asked has been answered (not necessarily sent).
     pub fn is_settled(&self) -> bool {
-        self.stall.is_none() && self.barrier.is_none() && self.pipeline.is_settled()
+        self.stall.is_none() && self.orders.is_free() && self.pipeline.is_settled()
     }
 
     /// Whether the connection is to be closed once everything is settled and sent.
@@ -410,7 +392,7 @@ impl Session {
                     }
                     requests_left -= 1;
                     used += size;
-                    self.control(control, spelling, desk);
+                    self.orders.obey(control, spelling, self.id, &mut self.pipeline, desk);
                 }
                 Parsed::Say { word, spelling, size } => {
                     protocol::say(self.pipeline.writer(desk.buffers), spelling, word);
@@ -430,7 +412,7 @@ impl Session {
     }
 
     fn reason_to_wait<S: Shards, W: Wire>(&self, desk: &Desk<'_, S, W>) -> Option<Stall> {
-        if self.barrier.is_some() || self.pipeline.is_full_of_gaps() {
+        if !self.orders.is_free() || self.pipeline.is_full_of_gaps() {
             Some(Stall::Answers)
         } else if self.pipeline.size() >= OUTPUT_SIZE_MAX {
             Some(Stall::Output)
@@ -468,60 +450,5 @@ impl Session {
             self.pipeline.open_gap(desk.buffers);
         }
         used
-    }
-
-    /// Carries out a word to the server as a whole. Everything asked before it is settled.
-    fn control<S: Shards, W: Wire>(
-        &mut self,
-        control: Control<'_>,
-        spelling: Spelling,
-        desk: &mut Desk<'_, S, W>,
-    ) {
-        let out = self.pipeline.writer(desk.buffers);
-        match control {
-            Control::FlushAll { delay } => {
-                desk.counters.cmd_flush += 1;
-                if desk.rules.flush_refused {
-                    protocol::say(out, spelling, Word::FlushRefused);
-                } else {
-                    self.order(Order::Flush(delay), BarrierAnswer::Ok, spelling, desk);
-                }
-            }
-            Control::Version => protocol::write_version(out, spelling, desk.rules.version),
-            Control::Quit => self.closing = true,
-            _ => {}
-        }
-    }
-
-    fn order<S: Shards, W: Wire>(
-        &mut self,
-        order: Order,
-        answer: BarrierAnswer,
-        spelling: Spelling,
-        desk: &mut Desk<'_, S, W>,
-    ) {
-        let mut totals = Totals::default();
-        let waiting = desk.shards.order(self.id, order, desk.counters, &mut totals);
-        self.barrier = Some(Box::new(Barrier { waiting, totals, answer, spelling }));
-        self.finish_barrier(desk);
-    }
-
-    /// Answers the order if all reports are in.
-    fn finish_barrier<S: Shards, W: Wire>(&mut self, desk: &mut Desk<'_, S, W>) {
-        if self.barrier.as_ref().is_none_or(|barrier| barrier.waiting > 0) {
-            return;
-        }
-        let Barrier { totals, answer, spelling, .. } = *self.barrier.take().expect("checked above");
-        let out = self.pipeline.writer(desk.buffers);
-        match answer {
-            BarrierAnswer::Ok => protocol::write_ok(out, spelling),
-            BarrierAnswer::Reset => protocol::write_reset(out, spelling),
-            BarrierAnswer::GeneralStatistics => {
-                statistics::general(&totals, desk.facts, desk.now, |name, value| {
-                    protocol::write_stat(out, spelling, name, value);
-                });
-                protocol::write_stats_end(out, spelling);
-            }
-        }
     }
 }

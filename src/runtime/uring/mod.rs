@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use io_uring::{cqueue, opcode, types};
 use log::{debug, warn};
 
-use super::{Core, Listener, Patience, Plan, Turn};
+use super::{Core, CoreParts, Listener, Patience, Plan, Turn};
 use crate::mesh::Letter;
 use crate::session::ConnectionId;
 use ring::{Ring, Token};
@@ -88,13 +88,14 @@ pub struct Loop {
 impl Loop {
     /// Sets up the ring. Must be called on the thread that will run the loop.
     pub fn new(
-        core: Core<Socket>,
+        parts: CoreParts,
         wakers: Arc<Wakers>,
         listeners: Vec<Listener>,
         connections_max: usize,
         busy_poll: Duration,
     ) -> io::Result<Loop> {
         let ring = Ring::new()?;
+        let core = Core::new(parts);
         wakers.rings[core.me()].store(ring.fd(), Ordering::Release);
         Ok(Loop {
             to_accept: (0..listeners.len() as u32).collect(),
