@@ -1,6 +1,8 @@
 //! A client thread: drives its connections through one ring, closed loop or open loop.
 //!
-//! Closed loop: every connection keeps `pipeline` requests in flight; an answer makes room for the next request.
+//! Closed loop: a connection writes `pipeline` requests at once, and the next as many when all of them are answered
+//! (or, sliding, a new request for every answer: then a server that answers in small pieces is asked in small
+//! pieces, for ever after, and its batches are no longer those that the workload names).
 //! Open loop: requests fall due by a schedule that does not care how the server fares; each is written to the next
 //! connection with room, late if there is none, and its latency counts from when it was due.
 
@@ -16,7 +18,7 @@ use crate::ring::{Ring, Wait};
 use crate::tally::Tally;
 
 /// Bytes written ahead for one connection in one turn; one request may exceed it.
-const OUTPUT_SIZE_MAX: usize = 256 * 1024;
+const OUTPUT_SIZE_MAX: usize = 1 << 20;
 /// How long the answers still missing at the end are waited for.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// A server that says nothing for this long while requests are in flight has hung.
@@ -28,6 +30,8 @@ const REPORT_INTERVAL_NS: u64 = 50_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Traffic {
     pub(crate) pipeline: usize,
+    /// An answer makes room for the next request at once, not only when the whole batch is answered.
+    pub(crate) sliding: bool,
     /// Keys per get.
     pub(crate) width: u32,
     pub(crate) keys: KeyLaw,
@@ -272,8 +276,11 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Closed loop: fills a connection's window.
+    /// Closed loop: fills a connection's window, if it is empty or sliding.
     fn fill(&mut self, connection: usize, now: u64) {
+        if !self.traffic.sliding && self.connections[connection].in_flight() > 0 {
+            return;
+        }
         while self.connections[connection].in_flight() < self.traffic.pipeline && self.budget > 0 {
             if !self.write_one(connection, now) {
                 return;

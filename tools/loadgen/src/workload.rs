@@ -23,9 +23,12 @@ pub(crate) struct Workload {
     /// Connections, spread evenly over the threads.
     #[arg(long, short = 'c', default_value_t = 50)]
     pub(crate) connections: usize,
-    /// Requests in flight per connection. With --rate: the most there may be.
+    /// Requests sent at once per connection; the next batch follows when all are answered. With --rate: the most that may be in flight.
     #[arg(long, short = 'P', default_value_t = 1)]
     pub(crate) pipeline: usize,
+    /// Keep the pipeline full: a new request for every answer, instead of a new batch when the last is answered.
+    #[arg(long)]
+    pub(crate) sliding: bool,
     /// Keys per get.
     #[arg(long, short = 'm', value_name = "WIDTH", default_value_t = 1)]
     pub(crate) multiget: u32,
@@ -132,6 +135,7 @@ impl Workload {
     pub(crate) fn traffic(&self) -> Traffic {
         Traffic {
             pipeline: self.pipeline,
+            sliding: self.sliding,
             width: self.multiget,
             keys: KeyLaw::new(self.distribution, self.keys),
             set_share: (self.set_share * (1u64 << 32) as f64) as u64,
