@@ -1,0 +1,392 @@
+//! A client thread: drives its connections through one ring, closed loop or open loop.
+//!
+//! Closed loop: a connection writes `pipeline` requests at once, and the next as many when all of them are answered
+//! (or, sliding, a new request for every answer: then a server that answers in small pieces is asked in small
+//! pieces, for ever after, and its batches are no longer those that the workload names).
+//! Open loop: requests fall due by a schedule that does not care how the server fares; each is written to the next
+//! connection with room, late if there is none, and its latency counts from when it was due.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::catalogue::{Catalogue, Verify};
+use crate::connection::Connection;
+use crate::distribution::{KeyLaw, Random};
+use crate::ring::{Ring, Wait};
+use crate::tally::Tally;
+
+/// Bytes written ahead for one connection in one turn; one request may exceed it.
+const OUTPUT_SIZE_MAX: usize = 1 << 20;
+/// How long the answers still missing at the end are waited for.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// A server that says nothing for this long while requests are in flight has hung.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// How often a thread reports what it has done.
+const REPORT_INTERVAL_NS: u64 = 50_000_000;
+
+/// What the requests of a run are like. The same for all threads, but for the rate.
+#[derive(Clone, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) pipeline: usize,
+    /// An answer makes room for the next request at once, not only when the whole batch is answered.
+    pub(crate) sliding: bool,
+    /// Keys per get.
+    pub(crate) width: u32,
+    pub(crate) keys: KeyLaw,
+    /// Sets among requests, from 0 to 2^32.
+    pub(crate) set_share: u64,
+    /// Between key and size of a set: flags and exptime.
+    pub(crate) set_middle: Vec<u8>,
+    pub(crate) on_miss_set: bool,
+    pub(crate) verify: Verify,
+    pub(crate) busy_poll: bool,
+    /// Mean nanoseconds between requests of one thread (open loop).
+    pub(crate) gap: Option<f64>,
+    /// Exponential instead of equal gaps.
+    pub(crate) poisson: bool,
+}
+
+/// When a thread stops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// After a warm-up and a measured time.
+    Seconds { warm_up: Duration, measured: Duration },
+    /// After this many requests, all measured.
+    Requests(u64),
+    /// After each of these keys has been set once (the prefill).
+    AllSet { from: u64, to: u64 },
+}
+
+/// What a thread brings home.
+pub(crate) struct Harvest {
+    pub(crate) tally: Tally,
+    pub(crate) measured: Duration,
+    pub(crate) turns: u64,
+    pub(crate) partial_sends: u64,
+    /// Open loop: requests that were due in time and had not been written when it ended.
+    pub(crate) overdue: u64,
+}
+
+/// A client thread's state.
+pub(crate) struct Client<'a> {
+    ring: Ring,
+    connections: Vec<Connection>,
+    catalogue: &'a Catalogue,
+    traffic: &'a Traffic,
+    random: Random,
+    tally: Tally,
+    epoch: Instant,
+    /// Requests that may still be written (`Until::Requests`, `Until::AllSet`); practically endless otherwise.
+    budget: u64,
+    /// The next key to set in order, instead of drawing (`Until::AllSet`).
+    in_order: Option<u64>,
+    /// When the next request is due (open loop), as nanoseconds since the epoch.
+    due: f64,
+    cursor: usize,
+    /// Connections with something new in this turn, and whether they are in the list already.
+    touched: Vec<u32>,
+    is_touched: Vec<bool>,
+}
+
+impl<'a> Client<'a> {
+    /// Takes over connected sockets. To be called on the thread that will call `run`.
+    pub(crate) fn new(
+        sockets: Vec<OwnedFd>,
+        catalogue: &'a Catalogue,
+        traffic: &'a Traffic,
+        seed: u64,
+    ) -> io::Result<Client<'a>> {
+        // Values that do not fit into a few kilobytes come with fewer completions in larger buffers.
+        let input_size = if catalogue.value_size_max() > 4096 {
+            64 * 1024
+        } else {
+            8 * 1024
+        };
+        let ring = Ring::new(sockets, input_size)?;
+        let count = ring.connections();
+        let connection = || Connection::new(traffic.pipeline, traffic.width as usize, traffic.on_miss_set);
+        Ok(Client {
+            ring,
+            connections: (0..count).map(|_| connection()).collect(),
+            catalogue,
+            traffic,
+            random: Random::new(seed),
+            tally: Tally::new(),
+            epoch: Instant::now(),
+            budget: u64::MAX,
+            in_order: None,
+            due: 0.0,
+            cursor: 0,
+            touched: Vec::with_capacity(count),
+            is_touched: vec![false; count],
+        })
+    }
+
+    /// Runs to the end. `mark` is called at the start and at the end of the measured time; `done` is kept at the
+    /// number of requests answered.
+    pub(crate) fn run(
+        mut self,
+        until: Until,
+        mut mark: impl FnMut(),
+        done: &AtomicU64,
+    ) -> io::Result<Harvest> {
+        let (warm_up, end) = match until {
+            Until::Seconds { warm_up, measured } => (nanoseconds(warm_up), nanoseconds(warm_up + measured)),
+            Until::Requests(count) => {
+                self.budget = count;
+                (0, u64::MAX)
+            }
+            Until::AllSet { from, to } => {
+                self.budget = to - from;
+                self.in_order = Some(from);
+                (0, u64::MAX)
+            }
+        };
+        self.epoch = Instant::now();
+        let mut measuring_since = None;
+        let (mut turns, mut reported, mut reported_at, mut heard_at) = (0, 0, 0, 0);
+        let mut now = 0;
+        for connection in 0..self.connections.len() {
+            self.touch(connection);
+        }
+        loop {
+            if measuring_since.is_none() && now >= warm_up {
+                mark();
+                self.tally.clear();
+                (turns, reported) = (0, 0);
+                now = self.now();
+                measuring_since = Some(now);
+            }
+            if now >= end || (self.budget == 0 && self.idle()) {
+                break;
+            }
+            self.write();
+            self.ring.collect(self.patience())?;
+            turns += 1;
+            now = self.now();
+            self.read(now)?;
+            if self.ring.arrivals() > 0 {
+                heard_at = now;
+            } else if now > heard_at + nanoseconds(SILENCE_MAX) && !self.idle() {
+                return Err(io::Error::other("the server has not answered for 20 seconds"));
+            }
+            if now > reported_at + REPORT_INTERVAL_NS {
+                let requests = self.tally.requests();
+                done.fetch_add(requests.saturating_sub(reported), Ordering::Relaxed);
+                (reported, reported_at) = (requests, now);
+            }
+        }
+        mark();
+        let measured = Duration::from_nanos(now - measuring_since.unwrap_or(0));
+        let late = end.min(now) as f64 - self.due;
+        let overdue = self.traffic.gap.map_or(0, |gap| (late / gap).max(0.0) as u64);
+        let tally = self.tally.clone();
+        let partial_sends = self.ring.partial_sends();
+        self.drain()?;
+        let mut tally = tally;
+        let after = &self.tally;
+        (tally.mismatches, tally.errors) = (after.mismatches, after.errors);
+        tally.complaints.clone_from(&after.complaints);
+        Ok(Harvest {
+            tally,
+            measured,
+            turns,
+            partial_sends,
+            overdue,
+        })
+    }
+
+    /// Reads, and judges, the answers still under way, so that none of them goes unchecked.
+    fn drain(&mut self) -> io::Result<()> {
+        self.budget = 0;
+        let limit = self.now() + nanoseconds(DRAIN_MAX);
+        while !self.idle() {
+            let now = self.now();
+            if now > limit {
+                let missing: usize = self.connections.iter().map(Connection::in_flight).sum();
+                self.tally
+                    .error(|| format!("{missing} requests were not answered within 2 s of the end"));
+                return Ok(());
+            }
+            self.touched.clear();
+            self.ring.collect(Wait::AtMost(Duration::from_millis(50)))?;
+            self.read(now)?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.epoch.elapsed())
+    }
+
+    fn idle(&self) -> bool {
+        self.connections
+            .iter()
+            .all(|connection| connection.in_flight() == 0)
+    }
+
+    fn touch(&mut self, connection: usize) {
+        if !self.is_touched[connection] {
+            self.is_touched[connection] = true;
+            self.touched.push(connection as u32);
+        }
+    }
+
+    /// Judges everything that has arrived.
+    fn read(&mut self, now: u64) -> io::Result<()> {
+        for at in 0..self.ring.arrivals() {
+            let (connection, bytes) = self.ring.arrival(at);
+            if bytes.is_empty() {
+                return Err(io::Error::other("the server has closed a connection"));
+            }
+            self.connections[connection]
+                .receive(bytes, now, self.catalogue, self.traffic.verify, &mut self.tally)
+                .map_err(|garbled| io::Error::other(garbled.0))?;
+            self.touch(connection);
+        }
+        let mut at = 0;
+        while let Some(connection) = self.ring.writable(at) {
+            self.touch(connection);
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes what may be written now and queues it for sending.
+    fn write(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        let now = self.now();
+        let open = self.traffic.gap.is_some() && self.in_order.is_none();
+        for &connection in &touched {
+            let connection = connection as usize;
+            self.is_touched[connection] = false;
+            if open {
+                self.write_wanted(connection, now);
+            } else {
+                self.fill(connection, now);
+            }
+            self.ring.send(connection);
+        }
+        self.touched = touched;
+        self.touched.clear();
+        if open {
+            self.write_due(now);
+        }
+    }
+
+    /// Closed loop: fills a connection's window, if it is empty or sliding.
+    fn fill(&mut self, connection: usize, now: u64) {
+        if !self.traffic.sliding && self.connections[connection].in_flight() > 0 {
+            return;
+        }
+        while self.connections[connection].in_flight() < self.traffic.pipeline && self.budget > 0 {
+            if !self.write_one(connection, now) {
+                return;
+            }
+        }
+    }
+
+    /// Open loop: keys that have missed are set at once.
+    fn write_wanted(&mut self, connection: usize, now: u64) {
+        while let Some(key) = self.connections[connection].next_wanted() {
+            let nonce = self.random.word();
+            let Some(output) = self.ring.output(connection) else {
+                return;
+            };
+            self.connections[connection].set(
+                self.catalogue,
+                key,
+                &self.traffic.set_middle,
+                nonce,
+                now,
+                output,
+            );
+        }
+    }
+
+    /// Open loop: writes all requests that are due, each to the next connection with room.
+    fn write_due(&mut self, now: u64) {
+        let Some(gap) = self.traffic.gap else { return };
+        let count = self.connections.len();
+        while self.due <= now as f64 && self.budget > 0 {
+            let mut tried = 0;
+            while self.connections[self.cursor].in_flight() >= self.traffic.pipeline
+                || !self.write_one(self.cursor, self.due as u64)
+            {
+                self.cursor = (self.cursor + 1) % count;
+                tried += 1;
+                if tried == count {
+                    return;
+                }
+            }
+            self.touch(self.cursor);
+            self.cursor = (self.cursor + 1) % count;
+            self.due += if self.traffic.poisson {
+                -gap * (1.0 - self.random.unit()).ln()
+            } else {
+                gap
+            };
+        }
+        for at in 0..self.touched.len() {
+            self.ring.send(self.touched[at] as usize);
+        }
+    }
+
+    /// Writes one request, unless the connection's output is lent or full.
+    fn write_one(&mut self, connection: usize, since: u64) -> bool {
+        let Some(output) = self.ring.output(connection) else {
+            return false;
+        };
+        if output.len() > OUTPUT_SIZE_MAX {
+            return false;
+        }
+        let (traffic, random, keys) = (self.traffic, &mut self.random, &self.traffic.keys);
+        let connection = &mut self.connections[connection];
+        self.budget -= 1;
+        let key = if let Some(next) = &mut self.in_order {
+            *next += 1;
+            Some(*next - 1)
+        } else if let Some(wanted) = connection.next_wanted() {
+            Some(wanted)
+        } else if traffic.set_share > 0 && random.word() >> 32 < traffic.set_share {
+            Some(keys.draw(random))
+        } else {
+            None
+        };
+        match key {
+            Some(key) => {
+                let nonce = random.word();
+                connection.set(self.catalogue, key, &traffic.set_middle, nonce, since, output);
+            }
+            None => connection.get(self.catalogue, traffic.width, || keys.draw(random), since, output),
+        }
+        true
+    }
+
+    /// How long the ring may wait: until an answer comes or the next request is due.
+    fn patience(&self) -> Wait {
+        if self.traffic.busy_poll {
+            return Wait::No;
+        }
+        let second = Duration::from_secs(1);
+        if self.traffic.gap.is_none() || self.in_order.is_some() {
+            return Wait::AtMost(Duration::from_millis(100));
+        }
+        let left = self.due - self.now() as f64;
+        if left > 0.0 {
+            return Wait::AtMost(Duration::from_nanos(left as u64).min(second));
+        }
+        // Behind the schedule: an answer must make room first, unless there is nothing to wait for.
+        if self.idle() {
+            Wait::No
+        } else {
+            Wait::AtMost(Duration::from_millis(100))
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
+}
