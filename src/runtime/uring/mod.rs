@@ -143,8 +143,8 @@ impl Loop {
         let plan = connection.plan();
         let socket = &mut connection.socket;
         let output = connection.session.output();
-        let is_sending = !output.is_empty() && !socket.broken;
-        if is_sending && socket.sending.is_none() {
+        let has_output = !output.is_empty() && !socket.broken;
+        if has_output && socket.sending.is_none() {
             let size = u32::try_from(output.len()).unwrap_or(u32::MAX);
             let entry = opcode::Send::new(types::Fd(socket.raw()), output.as_ptr(), size)
                 .flags(SEND_NOW)
@@ -154,20 +154,15 @@ impl Loop {
             // does not finish within `enter` fails with a completion instead (MSG_DONTWAIT).
             unsafe { self.ring.push(entry, Token::SendNow(id)) };
             sending.push(id);
-            return;
         }
-        if is_sending || socket.sending.is_some() {
-            // What is under way finishes first; its completion brings us here again.
-            if plan == Plan::Hold {
-                self.stop_reading(id);
-            }
-            return;
-        }
+        let is_sending = has_output || socket.sending.is_some();
         match plan {
-            Plan::Close => self.close(id),
             _ if socket.broken => self.close(id),
-            Plan::Hold => self.stop_reading(id),
             Plan::Read => self.read(id),
+            Plan::Hold => self.stop_reading(id),
+            // What is under way goes first; its end brings us here again.
+            Plan::Close if is_sending => {}
+            Plan::Close => self.close(id),
         }
     }
 
