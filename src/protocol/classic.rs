@@ -29,7 +29,13 @@ pub(super) fn parse<'a>(
     scratch: &'a mut Scratch,
 ) -> Parsed<'a> {
     // What most connections send most of the time: a get of one key. One search finds its end.
-    if let [b'g', b'e', b't', b' ', keys @ ..] = input
+    let (with_cas, keys_at) = match input {
+        [b'g', b'e', b't', b' ', ..] => (false, 4),
+        [b'g', b'e', b't', b's', b' ', ..] => (true, 5),
+        _ => (false, 0),
+    };
+    if keys_at > 0
+        && let keys = &input[keys_at..]
         && let Some(end) = memchr2(b' ', b'\n', &keys[..keys.len().min(KEY_SIZE_MAX + 2)])
         && keys[end] == b'\n'
         && let key = lex::without_cr(&keys[..end])
@@ -39,12 +45,12 @@ pub(super) fn parse<'a>(
             request: get_request(seed, key, None),
             spelling: Spelling::Classic {
                 silent: false,
-                with_cas: false,
+                with_cas,
                 last: true,
                 counts: false,
             },
             text: &[],
-            size: 4 + end + 1,
+            size: keys_at + end + 1,
         };
     }
     let Some(end) = memchr(b'\n', &input[..input.len().min(LINE_SIZE_MAX)]) else {
@@ -55,8 +61,7 @@ pub(super) fn parse<'a>(
         return say(Word::BadLine, size);
     }
     let line = lex::without_cr(&input[..end]);
-    let word_size = memchr(b' ', line).unwrap_or(line.len());
-    let (word, rest) = line.split_at(word_size);
+    let (word, rest) = line.split_at(lex::token_size(line));
     let tokens = Tokens::of(rest);
     let store_form = match word {
         b"get" => return get(input, line, size, tokens, false, seed, state),

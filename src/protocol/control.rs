@@ -121,7 +121,7 @@ pub enum LruCrawler {
 pub struct Classes(pub u64);
 
 impl Classes {
-    pub const ALL: Classes = Classes(u64::MAX & !1);
+    pub const ALL: Classes = Classes(!1);
 
     pub fn contains(self, class: u8) -> bool {
         class < 64 && self.0 & (1 << class) != 0

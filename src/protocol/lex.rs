@@ -28,6 +28,26 @@ pub(super) fn after_spaces(bytes: &[u8]) -> &[u8] {
     }
 }
 
+/// Where the first token of `bytes` ends: at a space, or at their end.
+///
+/// Most tokens are shorter than 8 bytes (verbs, numbers, flags), and one word of arithmetic finds their end sooner
+/// than a call to memchr does; keys are left to that.
+pub(super) fn token_size(bytes: &[u8]) -> usize {
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+    const LOW_BITS: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let Some((head, tail)) = bytes.split_first_chunk::<8>() else {
+        return bytes.iter().position(|&byte| byte == b' ').unwrap_or(bytes.len());
+    };
+    // A space becomes a zero byte; the lowest zero byte keeps its high bit.
+    let zero_at_space = u64::from_le_bytes(*head) ^ SPACES;
+    let found = zero_at_space.wrapping_sub(LOW_BITS) & !zero_at_space & HIGH_BITS;
+    match found {
+        0 => 8 + memchr(b' ', tail).unwrap_or(tail.len()),
+        _ => found.trailing_zeros() as usize / 8,
+    }
+}
+
 /// The tokens of a line without its end.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a> {
@@ -54,8 +74,7 @@ impl<'a> Iterator for Tokens<'a> {
             self.rest = bytes;
             return None;
         }
-        let size = memchr(b' ', bytes).unwrap_or(bytes.len());
-        let (token, rest) = bytes.split_at(size);
+        let (token, rest) = bytes.split_at(token_size(bytes));
         self.rest = rest;
         Some(token)
     }
@@ -105,6 +124,17 @@ mod tests {
         assert_eq!(tokens(b"  a"), "a");
         assert_eq!(tokens(b"   "), "");
         assert_eq!(tokens(b"get\tk \x00\xff"), "get\\tk|\\x00\\xff");
+    }
+
+    #[test]
+    fn a_token_ends_at_its_first_space() {
+        for size in 0..40 {
+            for behind in 0..40 {
+                // Bytes that differ from a space in one bit stand around it.
+                let line = [vec![b'!'; size], vec![b' '; behind.min(1)], vec![0xa0; behind]].concat();
+                assert_eq!(token_size(&line), size, "{size} and {behind}");
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Spelling {
         with_value: bool,
         /// mg C: the value is left out where the cas unique is the one in the text.
         compares: bool,
+        /// ms: the size of the value that was sent, which s answers where the store fails.
+        value_size: u32,
     },
     Binary {
         opcode: u8,
