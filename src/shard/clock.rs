@@ -115,8 +115,8 @@ impl Shard {
 
     /// Pages for a large value, or `None` if this shard cannot come by so many.
     pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Option<Vec<Page>> {
-        let attainable = self.pool.pages_max() - self.pool.pages_taken().min(self.pool.pages_max())
-            + if self.settings.evict { self.counters.pages as usize - self.spare_min() } else { self.spare.len() };
+        let free = self.pool.pages_max().saturating_sub(self.pool.pages_taken());
+        let attainable = (free + self.counters.pages as usize).saturating_sub(self.spare_min());
         if count > attainable || !self.settings.evict && self.pool.is_refusing() {
             return None;
         }

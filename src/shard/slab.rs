@@ -341,10 +341,6 @@ impl Slab {
         self.slots[page.0 as usize].class
     }
 
-    pub(super) fn page_ring(&self, page: PageNumber) -> Ring {
-        self.slots[page.0 as usize].ring
-    }
-
     /// The item in the page's chunk of this index; `Some(None)` if that is vacant, `None` beyond the last.
     pub(super) fn item_at(&self, page: PageNumber, index: usize) -> Option<Option<ItemId>> {
         let slot = &self.slots[page.0 as usize];

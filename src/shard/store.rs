@@ -1,6 +1,6 @@
 //! Commands that write values: one way in for all of them, [`Shard::put`].
 
-use super::item::{self, CLOCK, Draft, STALE, TOKEN_SENT};
+use super::item::{self, CLOCK, Draft, FETCHED, STALE, TOKEN_SENT};
 use super::large::{Reservation, Shape};
 use super::slab::{ItemId, Ring};
 use super::{Eviction, Shard, number};
@@ -396,17 +396,19 @@ impl Shard {
                 return Reply::Deleted;
             }
         }
+        // An item that is only marked keeps its marks and its time; an empty one is new.
+        let emptied = delete.empty.is_some();
         let draft = Draft {
             key: request.key,
             flags,
             deadline,
-            accessed: now.seconds.0,
+            accessed: if emptied { now.seconds.0 } else { header.accessed },
             cas,
             key_is_binary: header.key_is_binary(),
-            marks: if delete.invalidate { STALE } else { 0 },
+            marks: if emptied { 0 } else { header.bits & FETCHED } | if delete.invalidate { STALE } else { 0 },
             large: None,
         };
-        let value = if delete.empty.is_some() { Vec::new() } else { self.value(&self.slab.item(id)).to_vec() };
+        let value = if emptied { Vec::new() } else { self.value(&self.slab.item(id)).to_vec() };
         match self.put_copy(request, draft, &value, id, now) {
             Ok(_) => Reply::Deleted,
             Err(NoMemory) => Reply::NoMemory,
@@ -473,7 +475,8 @@ impl Shard {
                 accessed: now.seconds.0,
                 cas,
                 key_is_binary: header.key_is_binary(),
-                marks: 0,
+                // A longer number makes a new item, a wider cas unique does not.
+                marks: if text.len() <= value_size { header.bits & (FETCHED | STALE | TOKEN_SENT) } else { 0 },
                 large: None,
             };
             let mut value = std::mem::take(&mut self.scratch);
