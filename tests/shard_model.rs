@@ -6,7 +6,7 @@ mod model;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_shard_may_forget_but_never_lie(input in prop::collection::vec(any::<u8>(), 0..4000)) {

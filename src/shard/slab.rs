@@ -423,7 +423,10 @@ impl Slab {
     /// All pages, with whatever is in them: the end of the slab.
     pub(super) fn take_pages(&mut self) -> impl Iterator<Item = Page> {
         let slots = std::mem::take(&mut self.slots);
-        slots.into_iter().map(|slot| slot.bytes).filter(|page| !page.is_empty())
+        slots
+            .into_iter()
+            .map(|slot| slot.bytes)
+            .filter(|page| !page.is_empty())
     }
 
     /// Recomputes the bookkeeping of all pages.
@@ -436,7 +439,10 @@ impl Slab {
             for number in numbers {
                 let slot = &self.slots[number as usize];
                 assert!(slot.in_ring && slot.ring == ring);
-                assert!(slot.used > 0 || slot.epoch == self.epoch, "flushed pages are not opened");
+                assert!(
+                    slot.used > 0 || slot.epoch == self.epoch,
+                    "flushed pages are not opened"
+                );
             }
         }
         assert_eq!(in_rings, self.slots.iter().filter(|slot| slot.in_ring).count());
@@ -475,7 +481,10 @@ impl Slab {
             assert_eq!(usize::from(slot.used) + free, usize::from(slot.carved));
             assert!(usize::from(slot.carved) <= capacity);
             let has_room = free > 0 || usize::from(slot.carved) < capacity;
-            assert_eq!(slot.in_vacant, has_room && slot.in_ring && slot.epoch == self.epoch);
+            assert_eq!(
+                slot.in_vacant,
+                has_room && slot.in_ring && slot.epoch == self.epoch
+            );
         }
     }
 

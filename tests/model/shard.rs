@@ -71,7 +71,12 @@ impl Bytes<'_> {
     fn value(&mut self) -> Vec<u8> {
         let fill = self.next();
         let size = match self.next() % 8 {
-            0 => return u64::from(fill).pow(u32::from(self.next() % 9)).to_string().into_bytes(),
+            0 => {
+                return u64::from(fill)
+                    .pow(u32::from(self.next() % 9))
+                    .to_string()
+                    .into_bytes();
+            }
             1 => 0,
             2 => usize::from(self.next()) * 4,
             3 => usize::from(self.next()) * 25,
@@ -133,7 +138,12 @@ pub(crate) fn run(input: &[u8]) {
         world.step(&mut bytes);
         world.shard.check();
     }
-    let World { shard, pool, reserved, .. } = world;
+    let World {
+        shard,
+        pool,
+        reserved,
+        ..
+    } = world;
     drop((shard, reserved));
     assert_eq!(pool.pages_taken(), 0, "every page came back");
 }
@@ -243,8 +253,16 @@ impl World {
 
     fn count(&self, key: &[u8], bytes: &mut Bytes<'_>) -> Count {
         Count {
-            direction: if bytes.flag() { Direction::Up } else { Direction::Down },
-            delta: if bytes.flag() { u64::from(bytes.next()) } else { u64::MAX / 2 },
+            direction: if bytes.flag() {
+                Direction::Up
+            } else {
+                Direction::Down
+            },
+            delta: if bytes.flag() {
+                u64::from(bytes.next())
+            } else {
+                u64::MAX / 2
+            },
             cas_compare: bytes.maybe(|bytes| self.cas_of(key, bytes)),
             cas_new: bytes.maybe(Self::cas_new),
             touch: bytes.maybe(Bytes::exptime),
@@ -280,7 +298,10 @@ impl World {
         if !found && self.model.remove(key).is_some() {
             self.forgotten += 1;
             assert!(self.settings.evict, "nothing is forgotten without eviction");
-            assert!(self.forgotten <= self.shard.counters().evictions, "forgotten without an excuse");
+            assert!(
+                self.forgotten <= self.shard.counters().evictions,
+                "forgotten without an excuse"
+            );
         }
         assert_eq!(found, self.model.contains_key(key), "found what is gone");
     }
@@ -356,26 +377,43 @@ impl World {
         let old = self.model.get(key).cloned();
         if reply.words == "NoMemory" {
             let size = old.as_ref().map_or(0, |item| item.value.len()) + value.len();
-            assert!(self.refusal_is_right(key, 0, size, &reply), "{operation:?}: no memory");
-            if let Operation::Store(Store { refusal_removes: true, .. }) = operation {
+            assert!(
+                self.refusal_is_right(key, 0, size, &reply),
+                "{operation:?}: no memory"
+            );
+            if let Operation::Store(Store {
+                refusal_removes: true,
+                ..
+            }) = operation
+            {
                 self.model.remove(key);
             }
             return;
         }
-        let (want, new) = self.rules(key, value, operation, old.as_ref(), reply.cas);
+        let (mut want, mut new) = self.rules(key, value, operation, old.as_ref(), reply.cas);
         if reply.words != want {
-            // An append may have to forget the very item that it extends.
+            // A store may have to forget the very item that it is about.
             let evicted = self.shard.counters().evictions > evictions;
-            assert!(evicted, "{operation:?} on {old:?}: got {}, want {want}", reply.words);
-            let (want, new) = self.rules(key, value, operation, None, reply.cas);
+            assert!(
+                evicted,
+                "{operation:?} on {old:?}: got {}, want {want}",
+                reply.words
+            );
+            (want, new) = match operation {
+                Operation::Store(Store {
+                    mode: StoreMode::Append | StoreMode::Prepend,
+                    ..
+                }) if reply.words == "NotStored" => ("NotStored".into(), None),
+                _ => self.rules(key, value, operation, None, reply.cas),
+            };
             assert_eq!(reply.words, want, "{operation:?} on {old:?}");
-            assert!(new.is_none());
-            self.model.remove(key);
             self.forgotten += 1;
-            return;
         }
         let new = new.map(|item| match item.cas {
-            CAS_UNTOLD => Item { cas: self.cas_now(key), ..item },
+            CAS_UNTOLD => Item {
+                cas: self.cas_now(key),
+                ..item
+            },
             _ => item,
         });
         match new {
@@ -433,13 +471,20 @@ impl World {
                     (None, None) => return ("Miss".into(), None),
                     (None, Some(exptime)) => Item {
                         key_is_binary: get.tokens.is_some_and(|tokens| tokens.key_is_binary),
-                        ..fresh(Vec::new(), 0, exptime, get.tokens.and_then(|tokens| tokens.vivify_cas))
+                        ..fresh(
+                            Vec::new(),
+                            0,
+                            exptime,
+                            get.tokens.and_then(|tokens| tokens.vivify_cas),
+                        )
                     },
                 };
                 let mut after = before.clone();
                 let left = before.deadline.left(now.seconds);
                 let won = get.tokens.is_some_and(|tokens| {
-                    let soon = left.zip(tokens.recache_below).is_some_and(|(left, below)| left < below.into());
+                    let soon = left
+                        .zip(tokens.recache_below)
+                        .is_some_and(|(left, below)| left < below.into());
                     old.is_none() || !before.token_sent && (before.stale || soon)
                 });
                 after.token_sent |= won;
@@ -467,8 +512,13 @@ impl World {
                 (words, Some(after))
             }
             Operation::Delete(delete) => {
-                let Some(old) = old else { return ("NotFound".into(), None) };
-                if delete.cas_compare.is_some_and(|compare| compare == 0 || compare != old.cas) {
+                let Some(old) = old else {
+                    return ("NotFound".into(), None);
+                };
+                if delete
+                    .cas_compare
+                    .is_some_and(|compare| compare == 0 || compare != old.cas)
+                {
                     return ("Exists".into(), Some(old.clone()));
                 }
                 let mut item = old.clone();
@@ -502,25 +552,33 @@ impl World {
             }
             Operation::Count(count) => {
                 let Some(old) = old else {
-                    let Some((number, exptime)) = count.vivify else { return ("NotFound".into(), None) };
+                    let Some((number, exptime)) = count.vivify else {
+                        return ("NotFound".into(), None);
+                    };
                     let item = Item {
                         key_is_binary: count.key_is_binary,
                         ..fresh(number.to_string().into_bytes(), 0, exptime, count.cas_new)
                     };
                     let left = item.deadline.left(now.seconds);
-                    let words = format!("Counted {number} {} 0 {left:?} {left:?} {}", item.cas, item.key_is_binary);
+                    let words = format!(
+                        "Counted {number} {} 0 {left:?} {left:?} {}",
+                        item.cas, item.key_is_binary
+                    );
                     return (words, Some(item));
                 };
                 // Values are digits or runs of bytes that are no number: the shard's own tests know the rest.
                 let digits = old.value.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 let (text, blanks) = old.value.split_at(digits);
                 let is_number = !text.is_empty() && blanks.iter().all(|&byte| byte == b' ');
-                let mismatch = self.settings.cas_enabled && count.cas_compare.is_some_and(|cas| cas != old.cas);
+                let mismatch =
+                    self.settings.cas_enabled && count.cas_compare.is_some_and(|cas| cas != old.cas);
                 let large = is_large(key, old.value.len(), self.pool.page_size());
                 if mismatch && !old.value.is_empty() && !large {
                     return ("Exists".into(), Some(old.clone()));
                 }
-                let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+                let number = std::str::from_utf8(text)
+                    .ok()
+                    .and_then(|text| text.parse::<u64>().ok());
                 let Some(number) = number.filter(|_| is_number && !large) else {
                     return ("NotNumeric".into(), Some(old.clone()));
                 };
@@ -609,7 +667,11 @@ impl World {
                 if self.settings.cas_enabled && store.cas_compare.is_some_and(|compare| compare != old.cas) {
                     return refused("Exists");
                 }
-                let parts = if store.mode == Append { [&old.value, value] } else { [value, &old.value] };
+                let parts = if store.mode == Append {
+                    [&old.value, value]
+                } else {
+                    [value, &old.value]
+                };
                 new.value = parts.concat();
                 new.flags = old.flags;
                 new.deadline = old.deadline;
@@ -665,9 +727,11 @@ fn described(reply: Reply<'_>) -> Described {
             hit.cas,
         ),
         Reply::Touched { flags, cas } => (format!("Touched {flags} {cas}"), cas),
-        Reply::Stored { cas, value_size, key_is_binary } => {
-            (format!("Stored {cas} {value_size} {key_is_binary}"), cas)
-        }
+        Reply::Stored {
+            cas,
+            value_size,
+            key_is_binary,
+        } => (format!("Stored {cas} {value_size} {key_is_binary}"), cas),
         Reply::Counted(counted) => (
             format!(
                 "Counted {} {} {} {:?} {:?} {}",
