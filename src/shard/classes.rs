@@ -92,7 +92,11 @@ fn sizes(page_size: usize, growth: usize, fine: bool) -> Vec<u32> {
         }
         sizes.push(size as u32);
         let grown = size * growth / 100 / UNIT * UNIT;
-        size = if fine && size < FINE_UNTIL { size + UNIT } else { grown.max(size + UNIT) };
+        size = if fine && size < FINE_UNTIL {
+            size + UNIT
+        } else {
+            grown.max(size + UNIT)
+        };
     }
     sizes.push(page_size as u32);
     sizes
@@ -111,7 +115,10 @@ mod tests {
         }
         for size in 513..8192 {
             let rounded = classes.chunk_size(classes.of(size));
-            assert!(rounded >= size && rounded <= size + size / 8 + UNIT, "{size}: {rounded}");
+            assert!(
+                rounded >= size && rounded <= size + size / 8 + UNIT,
+                "{size}: {rounded}"
+            );
             assert!(classes.chunks_per_page(classes.of(size)) * rounded > 65536 - 65536 / 16);
         }
         assert_eq!(classes.chunk_size(classes.of(65536)), 65536);
@@ -122,7 +129,10 @@ mod tests {
         for page_size in [1024, 4096, 65536] {
             for classes_max in [8, 16, 32, 64, 255] {
                 let classes = Classes::new(page_size, classes_max);
-                assert!(classes.count() <= classes_max.max(12), "{page_size} {classes_max}: {classes:?}");
+                assert!(
+                    classes.count() <= classes_max.max(12),
+                    "{page_size} {classes_max}: {classes:?}"
+                );
                 for class in 1..classes.count() {
                     assert!(classes.sizes[class - 1] < classes.sizes[class], "{classes:?}");
                     assert!(classes.band(ClassId(class as u8)) <= 62);

@@ -115,8 +115,8 @@ impl Shard {
 
     /// Pages for a large value, or `None` if this shard cannot come by so many.
     pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Option<Vec<Page>> {
-        let attainable = self.pool.pages_max() - self.pool.pages_taken().min(self.pool.pages_max())
-            + if self.settings.evict { self.counters.pages as usize - self.spare_min() } else { self.spare.len() };
+        let free = self.pool.pages_max().saturating_sub(self.pool.pages_taken());
+        let attainable = (free + self.counters.pages as usize).saturating_sub(self.spare_min());
         if count > attainable || !self.settings.evict && self.pool.is_refusing() {
             return None;
         }
@@ -194,11 +194,15 @@ impl Shard {
     /// The page that is to go next.
     fn oldest_page(&self) -> Option<PageNumber> {
         let [probation, main] = Ring::ALL.map(|ring| self.slab.oldest(ring));
-        let flushed = [probation, main].into_iter().flatten().find(|&page| self.slab.is_page_flushed(page));
+        let flushed = [probation, main]
+            .into_iter()
+            .flatten()
+            .find(|&page| self.slab.is_page_flushed(page));
         if flushed.is_some() || !self.settings.evict {
             return flushed;
         }
-        let [in_probation, in_main] = Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_pages[ring as usize]);
+        let [in_probation, in_main] =
+            Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_pages[ring as usize]);
         match (probation, main) {
             (Some(probation), Some(main)) => {
                 let share = self.settings.eviction.probation_percent();
@@ -214,7 +218,10 @@ impl Shard {
         let page = self.hand()?;
         let mut cost = 1;
         let index = self.sweep.map_or(0, |sweep| sweep.index);
-        self.sweep = Some(Sweep { page, index: index + 1 });
+        self.sweep = Some(Sweep {
+            page,
+            index: index + 1,
+        });
         match self.slab.item_at(page, index) {
             Some(Some(id)) => cost += self.judge(id, forced, now),
             Some(None) => {}
@@ -276,7 +283,9 @@ impl Shard {
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));
         self.counters.evicted_active += u64::from(references > 0);
-        if ring == Ring::Probation && matches!(self.settings.eviction, Eviction::Probation { ghosts: true, .. }) {
+        if ring == Ring::Probation
+            && matches!(self.settings.eviction, Eviction::Probation { ghosts: true, .. })
+        {
             self.ghosts.insert(hash, self.counters.curr_items as usize);
             self.counters.ghost_bytes = self.ghosts.size() as u64;
         }

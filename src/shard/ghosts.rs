@@ -80,7 +80,10 @@ mod tests {
             range.filter(|&index| ghosts.take(hash(index))).count()
         };
         assert!(taken(&mut ghosts, 0..10_000) < 600, "long forgotten");
-        assert!(taken(&mut ghosts, 24_000..30_000) > 5_700, "sets fill unevenly, but not by much");
+        assert!(
+            taken(&mut ghosts, 24_000..30_000) > 5_700,
+            "sets fill unevenly, but not by much"
+        );
         assert!(taken(&mut ghosts, 24_000..30_000) < 60, "taken once");
     }
 }

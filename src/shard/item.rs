@@ -161,12 +161,20 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn cas(&self) -> u64 {
-        let high = if self.header.has(WIDE_CAS) { self.option(0) } else { 0 };
+        let high = if self.header.has(WIDE_CAS) {
+            self.option(0)
+        } else {
+            0
+        };
         u64::from(high) << 32 | u64::from(self.header.cas_low)
     }
 
     pub(super) fn flags(&self) -> u32 {
-        if self.header.has(HAS_FLAGS) { self.option((self.header.bits & WIDE_CAS).count_ones()) } else { 0 }
+        if self.header.has(HAS_FLAGS) {
+            self.option((self.header.bits & WIDE_CAS).count_ones())
+        } else {
+            0
+        }
     }
 
     /// The number of the item's pages in the side table.
@@ -183,7 +191,9 @@ impl<'a> Item<'a> {
 
     fn option(&self, index: u32) -> u32 {
         let at = HEADER_SIZE + OPTION_SIZE * index as usize;
-        let bytes = self.chunk[at..].first_chunk().expect("options lie within the chunk");
+        let bytes = self.chunk[at..]
+            .first_chunk()
+            .expect("options lie within the chunk");
         u32::from_le_bytes(*bytes)
     }
 }
@@ -221,7 +231,11 @@ pub(super) struct Draft<'a> {
 impl Draft<'_> {
     fn options(&self) -> u8 {
         (if self.flags != 0 { HAS_FLAGS } else { 0 })
-            | (if self.cas > u64::from(u32::MAX) { WIDE_CAS } else { 0 })
+            | (if self.cas > u64::from(u32::MAX) {
+                WIDE_CAS
+            } else {
+                0
+            })
             | (if self.large.is_some() { LARGE } else { 0 })
     }
 

@@ -144,7 +144,9 @@ impl Reservation {
     /// The pieces that are filled, in order; of a complete value all of it.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (rest, own) = self.pages.list.split_at(self.shape.rest);
-        let first = own.first().map_or(&self.head[..], |page| &page[..self.shape.first_size]);
+        let first = own
+            .first()
+            .map_or(&self.head[..], |page| &page[..self.shape.first_size]);
         std::iter::once(first).chain(rest.iter().map(|page| &page[..]))
     }
 

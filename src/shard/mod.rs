@@ -221,7 +221,8 @@ impl Shard {
         if get.tokens.is_some() {
             let expires_soon = || {
                 let left = before.deadline().left(now.seconds);
-                left.zip(tokens.recache_below).is_some_and(|(left, below)| left < i64::from(below))
+                left.zip(tokens.recache_below)
+                    .is_some_and(|(left, below)| left < i64::from(below))
             };
             won = found.is_none() || !before.has(TOKEN_SENT) && (before.has(STALE) || expires_soon());
             if won {
@@ -288,7 +289,10 @@ impl Shard {
             return Reply::NotFound;
         };
         let cas = self.slab.item(id).cas();
-        if delete.cas_compare.is_some_and(|compare| compare == 0 || compare != cas) {
+        if delete
+            .cas_compare
+            .is_some_and(|compare| compare == 0 || compare != cas)
+        {
             self.counters.delete_misses += 1;
             return Reply::Exists;
         }
@@ -345,7 +349,9 @@ impl Shard {
 
     /// The live item of this key. One that is flushed or has expired is removed.
     fn find(&mut self, request: &Request<'_>, now: Now) -> Option<ItemId> {
-        let id = self.table.find(request.hash, |id| self.slab.has_key(id, request.key))?;
+        let id = self
+            .table
+            .find(request.hash, |id| self.slab.has_key(id, request.key))?;
         if !self.is_gone(id, now.seconds) {
             return Some(id);
         }
@@ -432,7 +438,11 @@ impl Shard {
     /// The class as statistics show it.
     fn band(&self, id: ItemId, item: &Item<'_>) -> u8 {
         const LARGE_VALUES: u8 = 63;
-        if item.header.is_large() { LARGE_VALUES } else { self.slab.classes.band(self.slab.class_of(id)) }
+        if item.header.is_large() {
+            LARGE_VALUES
+        } else {
+            self.slab.classes.band(self.slab.class_of(id))
+        }
     }
 
     /// A cas unique that was not given before.
@@ -457,9 +467,14 @@ impl Shard {
         for id in self.slab.items() {
             let item = self.slab.item(id);
             let hash = self.seed.hash(item.key());
-            assert_eq!(self.table.find(hash, |other| other == id), Some(id), "the table knows the item");
             assert_eq!(
-                self.table.find(hash, |other| self.slab.has_key(other, item.key())),
+                self.table.find(hash, |other| other == id),
+                Some(id),
+                "the table knows the item"
+            );
+            assert_eq!(
+                self.table
+                    .find(hash, |other| self.slab.has_key(other, item.key())),
                 Some(id),
                 "once"
             );

@@ -13,7 +13,11 @@ pub(super) fn parse(value: &[u8]) -> Option<u64> {
         _ => (false, &value[start..]),
     };
     let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if count == 0 || digits.get(count).is_some_and(|&byte| !is_blank(byte) && byte != 0) {
+    if count == 0
+        || digits
+            .get(count)
+            .is_some_and(|&byte| !is_blank(byte) && byte != 0)
+    {
         return None;
     }
     let number = digits[..count].iter().try_fold(0u64, |number, &digit| {
@@ -53,7 +57,15 @@ mod tests {
             assert_eq!(parse(value), Some(number), "{value:?}");
         }
         let others: [&[u8]; 9] = [
-            b"", b" ", b"-1", b"12abc", b"0x10", b"18446744073709551616", b"+", b"a", b"+-1",
+            b"",
+            b" ",
+            b"-1",
+            b"12abc",
+            b"0x10",
+            b"18446744073709551616",
+            b"+",
+            b"a",
+            b"+-1",
         ];
         for value in others {
             assert_eq!(parse(value), None, "{value:?}");

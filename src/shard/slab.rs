@@ -341,10 +341,6 @@ impl Slab {
         self.slots[page.0 as usize].class
     }
 
-    pub(super) fn page_ring(&self, page: PageNumber) -> Ring {
-        self.slots[page.0 as usize].ring
-    }
-
     /// The item in the page's chunk of this index; `Some(None)` if that is vacant, `None` beyond the last.
     pub(super) fn item_at(&self, page: PageNumber, index: usize) -> Option<Option<ItemId>> {
         let slot = &self.slots[page.0 as usize];
@@ -427,7 +423,10 @@ impl Slab {
     /// All pages, with whatever is in them: the end of the slab.
     pub(super) fn take_pages(&mut self) -> impl Iterator<Item = Page> {
         let slots = std::mem::take(&mut self.slots);
-        slots.into_iter().map(|slot| slot.bytes).filter(|page| !page.is_empty())
+        slots
+            .into_iter()
+            .map(|slot| slot.bytes)
+            .filter(|page| !page.is_empty())
     }
 
     /// Recomputes the bookkeeping of all pages.
@@ -440,7 +439,10 @@ impl Slab {
             for number in numbers {
                 let slot = &self.slots[number as usize];
                 assert!(slot.in_ring && slot.ring == ring);
-                assert!(slot.used > 0 || slot.epoch == self.epoch, "flushed pages are not opened");
+                assert!(
+                    slot.used > 0 || slot.epoch == self.epoch,
+                    "flushed pages are not opened"
+                );
             }
         }
         assert_eq!(in_rings, self.slots.iter().filter(|slot| slot.in_ring).count());
@@ -479,7 +481,10 @@ impl Slab {
             assert_eq!(usize::from(slot.used) + free, usize::from(slot.carved));
             assert!(usize::from(slot.carved) <= capacity);
             let has_room = free > 0 || usize::from(slot.carved) < capacity;
-            assert_eq!(slot.in_vacant, has_room && slot.in_ring && slot.epoch == self.epoch);
+            assert_eq!(
+                slot.in_vacant,
+                has_room && slot.in_ring && slot.epoch == self.epoch
+            );
         }
     }
 

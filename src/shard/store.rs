@@ -1,10 +1,12 @@
 //! Commands that write values: one way in for all of them, [`Shard::put`].
 
-use super::item::{self, CLOCK, Draft, STALE, TOKEN_SENT};
+use super::item::{self, CLOCK, Draft, FETCHED, STALE, TOKEN_SENT};
 use super::large::{Reservation, Shape};
 use super::slab::{ItemId, Ring};
 use super::{Eviction, Shard, number};
-use crate::command::{Count, Counted, Delete, Direction, Operation, Reply, Request, Store, StoreMode, Tokens};
+use crate::command::{
+    Count, Counted, Delete, Direction, Operation, Reply, Request, Store, StoreMode, Tokens,
+};
 use crate::hash::KeyHash;
 use crate::time::{Deadline, Exptime, Now};
 
@@ -27,7 +29,9 @@ impl Body<'_> {
     fn append_to(&self, value: &mut Vec<u8>) {
         match self {
             Body::Small(bytes) => value.extend_from_slice(bytes),
-            Body::Reserved(reservation) => reservation.pieces().for_each(|piece| value.extend_from_slice(piece)),
+            Body::Reserved(reservation) => reservation
+                .pieces()
+                .for_each(|piece| value.extend_from_slice(piece)),
         }
     }
 
@@ -46,7 +50,10 @@ pub(super) struct NoMemory;
 enum Verdict {
     Refused(Reply<'static>),
     /// The value becomes the item's.
-    Replaces { old: Option<ItemId>, stale: bool },
+    Replaces {
+        old: Option<ItemId>,
+        stale: bool,
+    },
     /// The value is added to the item's.
     Extends(ItemId),
     /// An append or prepend that makes the item, with this exptime.
@@ -245,17 +252,23 @@ impl Shard {
         }
         let mut whole = self.take_reservation(draft.key, size, now)?;
         // Making room may have moved the item, or forgotten it.
-        let Some(old) = self.table.find(request.hash, |id| self.slab.has_key(id, draft.key)) else {
+        let Some(old) = self
+            .table
+            .find(request.hash, |id| self.slab.has_key(id, draft.key))
+        else {
             return Ok(false);
         };
         if mode == StoreMode::Prepend {
             body.fill(&mut whole);
         }
-        self.value(&self.slab.item(old)).pieces().for_each(|piece| whole.fill(piece));
+        self.value(&self.slab.item(old))
+            .pieces()
+            .for_each(|piece| whole.fill(piece));
         if mode == StoreMode::Append {
             body.fill(&mut whole);
         }
-        self.put(request.hash, draft, Body::Reserved(whole), Some(old), now).map(|_| true)
+        self.put(request.hash, draft, Body::Reserved(whole), Some(old), now)
+            .map(|_| true)
     }
 
     /// Gives the key this value, in place of its old item if it has one. All writing of items goes through here.
@@ -314,7 +327,9 @@ impl Shard {
         self.large_pages[self.slab.ring_of(id) as usize] += large_pages;
         let old = match old {
             // Making room may have moved the old item, or forgotten it.
-            Some(_) if self.moves != moves => self.table.find(hash, |other| self.slab.has_key(other, draft.key)),
+            Some(_) if self.moves != moves => {
+                self.table.find(hash, |other| self.slab.has_key(other, draft.key))
+            }
             old => old,
         };
         match old {
@@ -323,7 +338,9 @@ impl Shard {
                 self.discard(old);
             }
             None => {
-                let grown = self.table.insert(hash, id, |id| self.seed.hash(self.slab.item(id).key()));
+                let grown = self
+                    .table
+                    .insert(hash, id, |id| self.seed.hash(self.slab.item(id).key()));
                 self.counters.hash_bytes += grown as u64;
             }
         }
@@ -396,17 +413,24 @@ impl Shard {
                 return Reply::Deleted;
             }
         }
+        // An item that is only marked keeps its marks and its time; an empty one is new.
+        let emptied = delete.empty.is_some();
         let draft = Draft {
             key: request.key,
             flags,
             deadline,
-            accessed: now.seconds.0,
+            accessed: if emptied { now.seconds.0 } else { header.accessed },
             cas,
             key_is_binary: header.key_is_binary(),
-            marks: if delete.invalidate { STALE } else { 0 },
+            marks: if emptied { 0 } else { header.bits & FETCHED }
+                | if delete.invalidate { STALE } else { 0 },
             large: None,
         };
-        let value = if delete.empty.is_some() { Vec::new() } else { self.value(&self.slab.item(id)).to_vec() };
+        let value = if emptied {
+            Vec::new()
+        } else {
+            self.value(&self.slab.item(id)).to_vec()
+        };
         match self.put_copy(request, draft, &value, id, now) {
             Ok(_) => Reply::Deleted,
             Err(NoMemory) => Reply::NoMemory,
@@ -427,7 +451,9 @@ impl Shard {
         }
         let mut reservation = self.take_reservation(draft.key, value.len(), now)?;
         reservation.fill(value);
-        let old = self.table.find(request.hash, |id| self.slab.has_key(id, draft.key));
+        let old = self
+            .table
+            .find(request.hash, |id| self.slab.has_key(id, draft.key));
         self.put(request.hash, draft, Body::Reserved(reservation), old, now)
     }
 
@@ -473,7 +499,12 @@ impl Shard {
                 accessed: now.seconds.0,
                 cas,
                 key_is_binary: header.key_is_binary(),
-                marks: 0,
+                // A longer number makes a new item, a wider cas unique does not.
+                marks: if text.len() <= value_size {
+                    header.bits & (FETCHED | STALE | TOKEN_SENT)
+                } else {
+                    0
+                },
                 large: None,
             };
             let mut value = std::mem::take(&mut self.scratch);
@@ -518,7 +549,10 @@ impl Shard {
         };
         let mut text = itoa::Buffer::new();
         let text = text.format(number).as_bytes();
-        if self.put(request.hash, draft, Body::Small(text), None, now).is_err() {
+        if self
+            .put(request.hash, draft, Body::Small(text), None, now)
+            .is_err()
+        {
             self.note_refusal();
             return Reply::NoMemory;
         }
@@ -539,7 +573,11 @@ impl Shard {
 
     fn take_reservation(&mut self, key: &[u8], size: usize, now: Now) -> Result<Reservation, NoMemory> {
         let shape = self.shape(key, size);
-        let pages = if shape.is_large() { self.take_pages(shape.pages(), now).ok_or(NoMemory)? } else { Vec::new() };
+        let pages = if shape.is_large() {
+            self.take_pages(shape.pages(), now).ok_or(NoMemory)?
+        } else {
+            Vec::new()
+        };
         Ok(Reservation::new(shape, size, pages, &self.pool))
     }
 
@@ -560,7 +598,9 @@ impl Shard {
             _ => self.counters.store_too_large += 1,
         }
         if store.refusal_removes
-            && let Some(id) = self.table.find(request.hash, |id| self.slab.has_key(id, request.key))
+            && let Some(id) = self
+                .table
+                .find(request.hash, |id| self.slab.has_key(id, request.key))
         {
             self.remove(id, request.hash);
         }

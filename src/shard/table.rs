@@ -36,7 +36,9 @@ impl Table {
     }
 
     pub(super) fn find(&self, hash: KeyHash, mut is_it: impl FnMut(ItemId) -> bool) -> Option<ItemId> {
-        self.pieces[self.piece(hash)].find(hash.bits(), |&id| is_it(id)).copied()
+        self.pieces[self.piece(hash)]
+            .find(hash.bits(), |&id| is_it(id))
+            .copied()
     }
 
     /// Adds an item whose key is not in the table, and returns by how many bytes the table grew. `hash_of` hashes
