@@ -26,7 +26,7 @@ const STREAM_COMMANDS: usize = 500;
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
 
 /// memcached without its housekeeping threads: while they hold an item, a decr does not keep the value's length.
-const QUIET_MEMCACHED: [&str; 4] = ["-m", "1024", "-o", "no_lru_crawler,no_lru_maintainer"];
+const QUIET_MEMCACHED: [&str; 4] = ["-m", "1024", "-o", "no_lru_crawler,no_lru_maintainer,no_slab_reassign"];
 
 #[test]
 fn answers_are_memcacheds() {
