@@ -26,19 +26,32 @@ const STREAM_COMMANDS: usize = 500;
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
 
 /// memcached without its housekeeping threads: while they hold an item, a decr does not keep the value's length.
-const QUIET_MEMCACHED: [&str; 4] = ["-m", "1024", "-o", "no_lru_crawler,no_lru_maintainer,no_slab_reassign"];
+const QUIET_MEMCACHED: [&str; 4] = [
+    "-m",
+    "1024",
+    "-o",
+    "no_lru_crawler,no_lru_maintainer,no_slab_reassign",
+];
 
 #[test]
 fn answers_are_memcacheds() {
     let setting = |name: &str, default: u64| match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")),
+        Ok(value) => value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
         Err(_) => default,
     };
     let commands = setting("RINGCACHED_DIFFERENTIAL_COMMANDS", 100_000) as usize;
     let seed = setting("RINGCACHED_DIFFERENTIAL_SEED", 1);
-    let Some(memcached) = Server::memcached(&QUIET_MEMCACHED) else { return };
+    let Some(memcached) = Server::memcached(&QUIET_MEMCACHED) else {
+        return;
+    };
     let oracle = Oracle::of_version(&memcached.connect().ask("version"));
-    let options = if testing_memcached() { &QUIET_MEMCACHED[..] } else { &["-m", "1024"] };
+    let options = if testing_memcached() {
+        &QUIET_MEMCACHED[..]
+    } else {
+        &["-m", "1024"]
+    };
     let ours = ["1", "4"].map(|threads| (threads, Server::start(&[options, &["-t", threads]].concat())));
     let started = Instant::now();
     let mut explained: BTreeMap<&str, u64> = BTreeMap::new();
@@ -53,7 +66,9 @@ fn answers_are_memcacheds() {
         for (threads, server) in &ours {
             let got = run(server.address(), &steps, seed + number);
             match compare(&steps, &theirs, &got, oracle) {
-                Ok(met) => met.into_iter().for_each(|name| *explained.entry(name).or_default() += 1),
+                Ok(met) => met
+                    .into_iter()
+                    .for_each(|name| *explained.entry(name).or_default() += 1),
                 Err(_) => {
                     let at_first = parting(&theirs, &got);
                     let few = shrink(steps, |some| {
@@ -71,8 +86,15 @@ fn answers_are_memcacheds() {
             }
         }
     }
-    let summary: Vec<String> = explained.iter().map(|(name, count)| format!("{name}: {count}")).collect();
-    println!("{sent} commands in {:?}; explained: {}", started.elapsed(), summary.join(", "));
+    let summary: Vec<String> = explained
+        .iter()
+        .map(|(name, count)| format!("{name}: {count}"))
+        .collect();
+    println!(
+        "{sent} commands in {:?}; explained: {}",
+        started.elapsed(),
+        summary.join(", ")
+    );
 }
 
 /// The table's rows are met by streams, so none outlives its reason: a row that no step can meet is an error.
@@ -94,7 +116,11 @@ type Replies = Vec<Vec<u8>>;
 
 /// Where the piece of each step ends: after a step that is alone, before one, and every few steps.
 fn ends_piece(steps: &[Step], index: usize) -> bool {
-    steps[index].alone || steps.get(index + 1).is_none_or(|next| next.alone || next.after_answers) || index % 5 == 4
+    steps[index].alone
+        || steps
+            .get(index + 1)
+            .is_none_or(|next| next.alone || next.after_answers)
+        || index % 5 == 4
 }
 
 /// Sends the steps on a new connection and reads the replies.
@@ -138,7 +164,9 @@ impl Talk {
     fn new(address: SocketAddr, seed: u64) -> Talk {
         let socket = TcpStream::connect_timeout(&address, DEADLINE).expect("connect");
         socket.set_nodelay(true).expect("nodelay");
-        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("timeout");
         Talk {
             input: BufReader::with_capacity(64 * 1024, socket),
             unsent: Vec::new(),
@@ -217,8 +245,14 @@ impl Talk {
     fn value(&mut self, reply: &mut Vec<u8>, start: usize) {
         let line = reply[start..].trim_ascii_end().to_vec();
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let number = |word: &[u8]| std::str::from_utf8(word).ok().and_then(|text| text.parse::<u64>().ok());
-        let Some(size) = words.get(3).and_then(|word| number(word)) else { return };
+        let number = |word: &[u8]| {
+            std::str::from_utf8(word)
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        let Some(size) = words.get(3).and_then(|word| number(word)) else {
+            return;
+        };
         if let Some(unique) = words.get(4).and_then(|word| number(word)) {
             let seen = self.uniques.entry(words[1].to_vec()).or_default();
             let ordinal = seen.iter().position(|other| *other == unique).unwrap_or_else(|| {
@@ -238,7 +272,11 @@ impl Talk {
     fn farewell(&mut self) -> Vec<u8> {
         let mut reply = Vec::new();
         let _ = self.input.get_ref().shutdown(Shutdown::Write);
-        if self.input.read_to_end(&mut reply).is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionReset) {
+        if self
+            .input
+            .read_to_end(&mut reply)
+            .is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionReset)
+        {
             reply.extend_from_slice(b"(it does not hang up)");
         }
         self.over = true;
@@ -252,11 +290,18 @@ impl Talk {
 }
 
 /// The explanations that were needed; `Err` where there is none.
-fn compare(steps: &[Step], theirs: &Replies, ours: &Replies, oracle: Oracle) -> Result<Vec<&'static str>, ()> {
+fn compare(
+    steps: &[Step],
+    theirs: &Replies,
+    ours: &Replies,
+    oracle: Oracle,
+) -> Result<Vec<&'static str>, ()> {
     let mut met = Vec::new();
     let pieces = (0..steps.len()).filter(|index| steps[*index].last || ends_piece(steps, *index));
     for (piece, index) in pieces.enumerate() {
-        let (Some(theirs), Some(ours)) = (theirs.get(piece), ours.get(piece)) else { return Err(()) };
+        let (Some(theirs), Some(ours)) = (theirs.get(piece), ours.get(piece)) else {
+            return Err(());
+        };
         if theirs != ours {
             met.push(explained::find(&steps[index], theirs, ours, oracle).ok_or(())?);
         }
@@ -297,10 +342,18 @@ fn report(steps: &[Step], theirs: &Replies, ours: &Replies) -> String {
 /// Where two streams of replies part, and a little before it.
 fn parting(theirs: &Replies, ours: &Replies) -> String {
     let (theirs, ours) = (theirs.concat(), ours.concat());
-    let common = theirs.iter().zip(&ours).take_while(|(one, other)| one == other).count();
+    let common = theirs
+        .iter()
+        .zip(&ours)
+        .take_while(|(one, other)| one == other)
+        .count();
     let show = |reply: &[u8]| {
         let reply = &reply[common.saturating_sub(200)..];
         reply[..reply.len().min(600)].escape_ascii().to_string()
     };
-    format!("after {common} equal bytes\nmemcached:  ...{}\nringcached: ...{}\n", show(&theirs), show(&ours))
+    format!(
+        "after {common} equal bytes\nmemcached:  ...{}\nringcached: ...{}\n",
+        show(&theirs),
+        show(&ours)
+    )
 }

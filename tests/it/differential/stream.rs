@@ -34,7 +34,10 @@ pub(super) struct Step {
 pub(super) enum Part {
     Bytes(Vec<u8>),
     /// The cas unique that this server showed for the key: the newest, or the one before it.
-    Cas { key: Vec<u8>, newest: bool },
+    Cas {
+        key: Vec<u8>,
+        newest: bool,
+    },
 }
 
 impl Step {
@@ -51,7 +54,11 @@ impl Step {
     }
 
     fn quirk(bytes: impl Into<Vec<u8>>, quirk: &'static str) -> Step {
-        Step { alone: true, quirk: Some(quirk), ..Step::new(bytes) }
+        Step {
+            alone: true,
+            quirk: Some(quirk),
+            ..Step::new(bytes)
+        }
     }
 
     /// The bytes, with words for the cas uniques, for people to read.
@@ -69,21 +76,85 @@ impl Step {
 }
 
 const EXPTIMES: [&str; 16] = [
-    "0", "0", "0", "0", "0", "1000", "2592000", "2000000000", "2147483647", "-1", "-2147483648", "2592001", "2147483648",
-    "4294967295", "4294967296", "-4294967296",
+    "0",
+    "0",
+    "0",
+    "0",
+    "0",
+    "1000",
+    "2592000",
+    "2000000000",
+    "2147483647",
+    "-1",
+    "-2147483648",
+    "2592001",
+    "2147483648",
+    "4294967295",
+    "4294967296",
+    "-4294967296",
 ];
 /// touch, gat and flush_all want 32 bits.
-const EXPTIMES_STRICT: [&str; 8] = ["0", "0", "1000", "2592000", "2000000000", "2147483647", "-1", "2592001"];
-const FLAGS: [&str; 8] = ["0", "0", "1", "65535", "65536", "4294967295", "4294967296", "18446744073709551615"];
-const DELTAS: [&str; 9] =
-    ["0", "1", "2", "9", "10", "4294967296", "9223372036854775808", "18446744073709551615", "0000000000000000000005"];
+const EXPTIMES_STRICT: [&str; 8] = [
+    "0",
+    "0",
+    "1000",
+    "2592000",
+    "2000000000",
+    "2147483647",
+    "-1",
+    "2592001",
+];
+const FLAGS: [&str; 8] = [
+    "0",
+    "0",
+    "1",
+    "65535",
+    "65536",
+    "4294967295",
+    "4294967296",
+    "18446744073709551615",
+];
+const DELTAS: [&str; 9] = [
+    "0",
+    "1",
+    "2",
+    "9",
+    "10",
+    "4294967296",
+    "9223372036854775808",
+    "18446744073709551615",
+    "0000000000000000000005",
+];
 const NUMBERS: [&str; 26] = [
-    "0", "1", "9", "10", "99", "100", "4294967295", "9223372036854775807", "18446744073709551615", "18446744073709551614", "00010",
-    "12 ", " 12", "+5", "-1", "", "12abc", "0x10", "18446744073709551616", "99999999999999999999999", "1 2", "5\r", "\t7", "1\n",
-    "100000000000000000000", "1.5",
+    "0",
+    "1",
+    "9",
+    "10",
+    "99",
+    "100",
+    "4294967295",
+    "9223372036854775807",
+    "18446744073709551615",
+    "18446744073709551614",
+    "00010",
+    "12 ",
+    " 12",
+    "+5",
+    "-1",
+    "",
+    "12abc",
+    "0x10",
+    "18446744073709551616",
+    "99999999999999999999999",
+    "1 2",
+    "5\r",
+    "\t7",
+    "1\n",
+    "100000000000000000000",
+    "1.5",
 ];
 /// No numbers for any command.
-const NONSENSE: [&str; 7] = ["x", "1x", "-", "0x1", "1.0", "99999999999999999999999999", "\u{e9}"];
+const NONSENSE: [&str; 6] = ["x", "1x", "0x1", "1.0", "99999999999999999999999999", "\u{e9}"];
 const VERBS: [&str; 5] = ["set", "add", "replace", "append", "prepend"];
 
 /// Makes streams.
@@ -97,19 +168,29 @@ pub(super) struct Generator {
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Generator {
-        let mut keys: Vec<Vec<u8>> = (0..16).map(|number| format!("key{number}").into_bytes()).collect();
+        let mut keys: Vec<Vec<u8>> = (0..16)
+            .map(|number| format!("key{number}").into_bytes())
+            .collect();
         keys.push(b"k".to_vec());
         keys.push(vec![b'L'; 250]);
         keys.push(b"noreply".to_vec());
         keys.push(b"odd\t\x01\x7f\x80\xff".to_vec());
         keys.push(b"0".to_vec());
         keys.push("umlaut-\u{fc}".into());
-        Generator { random: Random(seed), keys, read: HashSet::new(), commands: 0 }
+        Generator {
+            random: Random(seed),
+            keys,
+            read: HashSet::new(),
+            commands: 0,
+        }
     }
 
     /// A stream of about `commands` commands, from a flush to the last look at every key.
     pub(super) fn stream(&mut self, commands: usize) -> Vec<Step> {
-        let mut steps = vec![Step { alone: true, ..Step::new("flush_all\r\n") }];
+        let mut steps = vec![Step {
+            alone: true,
+            ..Step::new("flush_all\r\n")
+        }];
         self.commands = 0;
         while self.commands < commands {
             for step in self.some() {
@@ -121,7 +202,10 @@ impl Generator {
             }
         }
         let keys = self.keys.join(&b' ');
-        steps.push(Step { alone: true, ..Step::new([b"gets ", &keys[..], b"\r\n"].concat()) });
+        steps.push(Step {
+            alone: true,
+            ..Step::new([b"gets ", &keys[..], b"\r\n"].concat())
+        });
         if self.random.one_in(2) {
             steps.push(self.farewell());
         }
@@ -157,7 +241,9 @@ impl Generator {
             0..=99 => self.random.pick(&NUMBERS).as_bytes().to_vec(),
             100..=180 => {
                 let size = self.random.below(40);
-                (0..size).map(|_| *self.random.pick(b"abcdefghij 0123456789\r\n")).collect()
+                (0..size)
+                    .map(|_| *self.random.pick(b"abcdefghij 0123456789\r\n"))
+                    .collect()
             }
             181..=198 => self.bytes(4000),
             _ if self.random.one_in(10) => self.bytes(1024 * 1024 - 2048),
@@ -191,11 +277,21 @@ impl Generator {
     }
 
     fn store(&mut self) -> Step {
-        let verb = if self.random.one_in(2) { "set" } else { *self.random.pick(&VERBS) };
+        let verb = if self.random.one_in(2) {
+            "set"
+        } else {
+            *self.random.pick(&VERBS)
+        };
         let (key, value) = (self.key(), self.value());
         let (flags, exptime) = (*self.random.pick(&FLAGS), *self.random.pick(&EXPTIMES));
         let (size, silence) = (value.len().to_string(), self.silence());
-        let mut words: Vec<&[u8]> = vec![verb.as_bytes(), &key, flags.as_bytes(), exptime.as_bytes(), size.as_bytes()];
+        let mut words: Vec<&[u8]> = vec![
+            verb.as_bytes(),
+            &key,
+            flags.as_bytes(),
+            exptime.as_bytes(),
+            size.as_bytes(),
+        ];
         if !silence.is_empty() {
             words.push(silence);
         }
@@ -213,7 +309,11 @@ impl Generator {
         };
         // memcached hangs up on a line of more than 2,048 bytes that does not arrive in one piece, unless it is a get.
         let may_be_long = words.len() == 1;
-        let count = if may_be_long && self.random.one_in(20) { self.random.below(100) } else { self.random.below(5) };
+        let count = if may_be_long && self.random.one_in(20) {
+            self.random.below(100)
+        } else {
+            self.random.below(5)
+        };
         let keys: Vec<Vec<u8>> = (0..=count).map(|_| self.key()).collect();
         self.read.extend(keys.iter().cloned());
         words.extend(keys.iter().map(|key| &key[..]));
@@ -229,7 +329,10 @@ impl Generator {
             words.push(silence);
         }
         let line = self.line(&words);
-        Step { after_answers: self.read.contains(&key), ..Step::new(line) }
+        Step {
+            after_answers: self.read.contains(&key),
+            ..Step::new(line)
+        }
     }
 
     /// A look at a key, and a cas with what was seen, with what was seen before, or with a number out of the air.
@@ -239,8 +342,17 @@ impl Generator {
         self.read.insert(key.clone());
         let value = self.value();
         let exptime = *self.random.pick(&EXPTIMES);
-        let head = [b"cas ", &key[..], format!(" 5 {exptime} {} ", value.len()).as_bytes()].concat();
-        let silence: &[u8] = if self.random.one_in(6) { b" noreply\r\n" } else { b"\r\n" };
+        let head = [
+            b"cas ",
+            &key[..],
+            format!(" 5 {exptime} {} ", value.len()).as_bytes(),
+        ]
+        .concat();
+        let silence: &[u8] = if self.random.one_in(6) {
+            b" noreply\r\n"
+        } else {
+            b"\r\n"
+        };
         let tail = [silence, &value, b"\r\n"].concat();
         let unique = match self.random.below(8) {
             0..=4 => Part::Cas { key, newest: true },
@@ -249,14 +361,22 @@ impl Generator {
             _ => Part::Bytes(b"18446744073709551615".to_vec()),
         };
         let parts = vec![Part::Bytes(head), unique, Part::Bytes(tail)];
-        vec![look, Step { parts, after_answers: true, ..Step::new("") }]
+        vec![
+            look,
+            Step {
+                parts,
+                after_answers: true,
+                ..Step::new("")
+            },
+        ]
     }
 
     fn delete(&mut self) -> Step {
         let key = self.key();
+        // `delete noreply` is a quirk.
         let words: Vec<&[u8]> = match self.random.below(8) {
-            0..=4 => vec![b"delete", &key],
-            5 => vec![b"delete", &key, b"0"],
+            0..=4 if key != b"noreply" => vec![b"delete", &key],
+            0..=5 => vec![b"delete", &key, b"0"],
             6 => vec![b"delete", &key, b"noreply"],
             _ => vec![b"delete", &key, b"0", b"noreply"],
         };
@@ -274,6 +394,7 @@ impl Generator {
     }
 
     fn server_word(&mut self) -> Step {
+        // No flush to come: it would bring back, on memcached, what an earlier flush took and nobody has looked for.
         let (word, versions) = *self.random.pick(&[
             ("verbosity 0", 0),
             ("verbosity 1", 0),
@@ -286,12 +407,13 @@ impl Generator {
             ("flush_all -1", 0),
             ("flush_all noreply", 0),
             ("flush_all 0 noreply", 0),
-            ("flush_all 100000", 0),
-            ("flush_all 2000000000", 0),
             ("stats reset", 0),
         ]);
         let line = self.line(&[word.as_bytes()]);
-        Step { versions, ..Step::new(line) }
+        Step {
+            versions,
+            ..Step::new(line)
+        }
     }
 
     /// A store whose data does not end where its line says. The block is cut where the server will cut it, and what
@@ -306,7 +428,9 @@ impl Generator {
             block[size] = b'!';
         }
         self.read.insert(b"key1".to_vec());
-        let after = *self.random.pick(&["", "bogus\r\n", "get key1\r\n", "set key2 0 0 1\r\nx\r\n"]);
+        let after = *self
+            .random
+            .pick(&["", "bogus\r\n", "get key1\r\n", "set key2 0 0 1\r\nx\r\n"]);
         let head = format!("{verb} {key} 0 0 {size}{silence}\r\n");
         Step::new([head.as_bytes(), &block, after.as_bytes()].concat())
     }
@@ -331,12 +455,14 @@ impl Generator {
             25..=27 => format!("VERSION\r\nGET {key}\r\nSet {key} 0 0 1\r\n"),
             28..=30 => format!("get\t{key}\r\n"),
             31..=33 => "bogus command line\r\n".to_owned(),
-            34..=35 => format!("incr {key} 1 2 3 4\r\n"),
-            36..=37 => "config get cluster\r\n".to_owned(),
+            34..=36 => "config get cluster\r\n".to_owned(),
             _ => format!("{}\r\n", "unknown".repeat(1 + self.random.below(50))),
         };
         let after_answers = bytes.starts_with("incr") && self.read.contains(&key.into_bytes());
-        Step { after_answers, ..Step::new(bytes) }
+        Step {
+            after_answers,
+            ..Step::new(bytes)
+        }
     }
 
     /// What they do not: each names its row in the table. A step that may leave the two in different states puts that
@@ -345,33 +471,117 @@ impl Generator {
         let nonsense = *self.random.pick(&NONSENSE);
         let verb = *self.random.pick(&VERBS);
         let long = "l".repeat(251 + self.random.below(50));
-        let (bytes, name) = match self.random.below(22) {
-            0 => ((*self.random.pick(&["\r\n", "\n", "a\r\n", "a\n", " \n"])).to_owned(), "short line"),
-            1 => ((*self.random.pick(&["get\r\n", "gets\r\n", "gat\r\n", "gats\r\n"])).to_owned(), "too few words"),
-            2 => ((*self.random.pick(&["incr\r\n", "incr k\r\n", "decr k\r\n", "touch\r\n", "touch k\r\n"])).to_owned(), "too few words"),
-            3 => (format!("{verb} quirk{}\r\n", self.random.pick(&["", " 0", " 0 0"])), "too few words"),
-            4 => ((*self.random.pick(&["verbosity\r\n", "delete\r\n", "cas quirk 0 0 1\r\nx\r\n"])).to_owned(), "too few words"),
-            5 => ((*self.random.pick(&["gat 10\r\n", "gats 10\r\n"])).to_owned(), "gat of no key"),
-            6 => (format!(" {}\r\n", self.random.pick(&["get quirk", "delete quirk", "bogus"])), "leading blank"),
+        let (bytes, name) = match self.random.below(25) {
+            0 => (
+                (*self.random.pick(&["\r\n", "\n", "a\r\n", "a\n", " \n"])).to_owned(),
+                "short line",
+            ),
+            1 => (
+                (*self.random.pick(&["get\r\n", "gets\r\n", "gat\r\n", "gats\r\n"])).to_owned(),
+                "too few words",
+            ),
+            2 => (
+                (*self
+                    .random
+                    .pick(&["incr\r\n", "incr k\r\n", "decr k\r\n", "touch\r\n", "touch k\r\n"]))
+                .to_owned(),
+                "too few words",
+            ),
+            3 => (
+                format!("{verb} quirk{}\r\n", self.random.pick(&["", " 0", " 0 0"])),
+                "too few words",
+            ),
+            4 => (
+                (*self
+                    .random
+                    .pick(&["verbosity\r\n", "delete\r\n", "cas quirk 0 0 1\r\nx\r\n"]))
+                .to_owned(),
+                "too few words",
+            ),
+            5 => (
+                (*self.random.pick(&["gat 10\r\n", "gats 10\r\n"])).to_owned(),
+                "gat of no key",
+            ),
+            6 => (
+                format!(
+                    " {}\r\n",
+                    self.random.pick(&["get quirk", "delete quirk", "bogus"])
+                ),
+                "leading blank",
+            ),
             7 => ("bogus noreply\r\n".to_owned(), "unknown command, noreply"),
             8 => (format!("{verb} {long} 0 0 5\r\nbogus\r\n"), "refused store"),
-            9 => (format!("{verb} quirk {nonsense} 0 5\r\nbogus\r\n"), "refused store"),
-            10 => (format!("{verb} quirk 0 {nonsense} 5\r\nbogus\r\n"), "refused store"),
-            11 => (format!("cas quirk 0 0 5 {nonsense}\r\nbogus\r\n"), "refused store"),
-            12 => (format!("{verb} quirk 0 0 {}\r\nbogus\r\n", self.random.pick(&["-1", "x", "1x", "4294967296"])), "bad size"),
-            13 => ("set quirk 0 0 1\r\n1\r\nincr quirk +1\r\ndelete quirk\r\n".to_owned(), "signed delta"),
-            14 => ("set quirk 0 0 1\r\n1\r\ndelete quirk 10\r\ndelete quirk noreply\r\n".to_owned(), "delete with words"),
+            9 => (
+                format!("{verb} quirk {nonsense} 0 5\r\nbogus\r\n"),
+                "refused store",
+            ),
+            10 => (
+                format!("{verb} quirk 0 {nonsense} 5\r\nbogus\r\n"),
+                "refused store",
+            ),
+            11 => (
+                format!("cas quirk 0 0 5 {nonsense}\r\nbogus\r\n"),
+                "refused store",
+            ),
+            12 => (
+                format!(
+                    "{verb} quirk 0 0 {}\r\nbogus\r\n",
+                    self.random.pick(&["-1", "x", "1x", "4294967296"])
+                ),
+                "bad size",
+            ),
+            13 => (
+                "set quirk 0 0 1\r\n1\r\nincr quirk +1\r\ndelete quirk\r\n".to_owned(),
+                "signed delta",
+            ),
+            14 => (
+                "set quirk 0 0 1\r\n1\r\ndelete quirk 10\r\ndelete quirk noreply\r\n".to_owned(),
+                "delete with words",
+            ),
             15 => ("delete quirk b c d e\r\n".to_owned(), "delete with words"),
             16 => (format!("get {long}\r\n"), "get of a long key"),
             17 => (format!("get quirk {long}\r\n"), "get of a long key"),
-            18 => ("set quirk 0 0 1\r\n1\r\ntouch quirk 4294968296\r\ndelete quirk\r\n".to_owned(), "exptime beyond 32 bits"),
+            18 => (
+                "set quirk 0 0 1\r\n1\r\ntouch quirk 4294968296\r\ndelete quirk\r\n".to_owned(),
+                "exptime beyond 32 bits",
+            ),
             19 => ("gat 4294968296 quirk\r\n".to_owned(), "exptime beyond 32 bits"),
-            20 => (format!("set quirk 0 0 1 {}\r\nx\r\ndelete quirk noreply\r\n", self.random.pick(&["bogus", "bogus words", "1 2 3"])), "words behind a store"),
-            _ => ((*self.random.pick(&["verbosity x\r\n", "verbosity -1\r\n", "verbosity 0 a b\r\n", "flush_all 0 1 2\r\n"])).to_owned(), "server words"),
+            20 => (
+                format!(
+                    "set quirk 0 0 1 {}\r\nx\r\ndelete quirk noreply\r\n",
+                    self.random.pick(&["bogus", "bogus words", "1 2 3"])
+                ),
+                "words behind a store",
+            ),
+            21 => (
+                (*self.random.pick(&["touch quirk -\r\n", "gat - quirk\r\n"])).to_owned(),
+                "lone minus",
+            ),
+            22 => (
+                "set quirk 0 0 1\r\n1\r\nincr quirk 1 2 3 4\r\ndelete quirk\r\n".to_owned(),
+                "words behind incr",
+            ),
+            23 => (
+                "set noreply 0 0 1\r\nx\r\ndelete noreply\r\ndelete noreply 0 noreply\r\n".to_owned(),
+                "a key named noreply",
+            ),
+            _ => (
+                (*self.random.pick(&[
+                    "verbosity x\r\n",
+                    "verbosity -1\r\n",
+                    "verbosity 0 a b\r\n",
+                    "flush_all 0 1 2\r\nflush_all\r\n",
+                ]))
+                .to_owned(),
+                "server words",
+            ),
         };
         // 1.6.45 forgets the answers that stand before its refusal of a long key.
         let after_answers = name == "get of a long key";
-        Step { after_answers, ..Step::quirk(bytes, name) }
+        Step {
+            after_answers,
+            ..Step::quirk(bytes, name)
+        }
     }
 
     /// What ends a connection.
@@ -384,6 +594,11 @@ impl Generator {
             3 => endless,
             _ => "set key1 0 0 100\r\ncut".to_owned(),
         };
-        Step { last: true, alone: true, after_answers: true, ..Step::new(bytes) }
+        Step {
+            last: true,
+            alone: true,
+            after_answers: true,
+            ..Step::new(bytes)
+        }
     }
 }
