@@ -1,0 +1,246 @@
+//! The differences from memcached that are known and wanted, each with its reason. docs/PROTOCOL.md quotes this table.
+
+use super::stream::Step;
+use crate::harness::testing_memcached;
+
+/// Which memcached answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Oracle {
+    /// 1.6.18 of Debian 12, before the parser was rewritten.
+    Old,
+    /// 1.6.45, which ringcached follows.
+    New,
+}
+
+impl Oracle {
+    pub(super) fn of_version(answer: &str) -> Oracle {
+        let patch = answer
+            .rsplit('.')
+            .next()
+            .and_then(|number| number.parse::<u32>().ok());
+        if patch.is_some_and(|patch| patch < 40) {
+            Oracle::Old
+        } else {
+            Oracle::New
+        }
+    }
+}
+
+/// A difference: these requests, this reply of memcached's, this one of ours.
+pub(super) struct Explained {
+    /// The name that the step carries.
+    pub(super) quirk: &'static str,
+    pub(super) oracle: Oracle,
+    /// Whole replies to the step; `\n` stands for CR LF.
+    pub(super) theirs: &'static str,
+    pub(super) ours: &'static str,
+    /// Why ours is ours.
+    pub(super) reason: &'static str,
+}
+
+const fn old(
+    quirk: &'static str,
+    theirs: &'static str,
+    ours: &'static str,
+    reason: &'static str,
+) -> Explained {
+    Explained {
+        quirk,
+        oracle: Oracle::Old,
+        theirs,
+        ours,
+        reason,
+    }
+}
+
+const fn new(
+    quirk: &'static str,
+    theirs: &'static str,
+    ours: &'static str,
+    reason: &'static str,
+) -> Explained {
+    Explained {
+        quirk,
+        oracle: Oracle::New,
+        theirs,
+        ours,
+        reason,
+    }
+}
+
+/// Every known difference.
+pub(super) const EXPLAINED: &[Explained] = &[
+    old(
+        "short line",
+        "ERROR\n",
+        "CLIENT_ERROR bad command line format\n",
+        "1.6.45 tells a line of the wrong shape from an unknown word",
+    ),
+    old(
+        "too few words",
+        "ERROR\n",
+        "CLIENT_ERROR bad command line format\n",
+        "1.6.45 tells a line of the wrong shape from an unknown word",
+    ),
+    old(
+        "too few words",
+        "ERROR\nERROR\n",
+        "CLIENT_ERROR bad command line format\n",
+        "as above, and the data of a refused store is dropped",
+    ),
+    old(
+        "gat of no key",
+        "END\n",
+        "CLIENT_ERROR bad command line format\n",
+        "1.6.45 wants a key, as get does",
+    ),
+    old(
+        "leading blank",
+        "END\n",
+        "ERROR\n",
+        "1.6.45 takes no blank before a command",
+    ),
+    old(
+        "leading blank",
+        "NOT_FOUND\n",
+        "ERROR\n",
+        "1.6.45 takes no blank before a command",
+    ),
+    old(
+        "unknown command, noreply",
+        "ERROR\n",
+        "",
+        "1.6.45 is silent when asked to be",
+    ),
+    old(
+        "refused store",
+        "CLIENT_ERROR bad command line format\nERROR\n",
+        "CLIENT_ERROR bad command line format\n",
+        "1.6.45 drops the data of a refused store, so that it is never obeyed as a command",
+    ),
+    old(
+        "bad size",
+        "CLIENT_ERROR bad data chunk\nERROR\n",
+        "CLIENT_ERROR bad command line format\nERROR\n",
+        "1.6.45 names the line, which is what is wrong",
+    ),
+    old(
+        "signed delta",
+        "STORED\n2\nDELETED\n",
+        "STORED\nCLIENT_ERROR invalid numeric delta argument\nDELETED\n",
+        "1.6.45 takes digits only",
+    ),
+    old(
+        "exptime beyond 32 bits",
+        "END\n",
+        "CLIENT_ERROR invalid exptime argument\n",
+        "1.6.45 refuses instead of dropping the high bits",
+    ),
+    old(
+        "exptime beyond 32 bits",
+        "STORED\nTOUCHED\nDELETED\n",
+        "STORED\nCLIENT_ERROR invalid exptime argument\nDELETED\n",
+        "1.6.45 refuses instead of dropping the high bits",
+    ),
+    old(
+        "words behind a store",
+        "ERROR\nERROR\n",
+        "STORED\n",
+        "1.6.45 ignores words between the size and noreply",
+    ),
+    old(
+        "words behind incr",
+        "STORED\nERROR\nDELETED\n",
+        "STORED\n2\nDELETED\n",
+        "1.6.45 ignores words behind the delta",
+    ),
+    old(
+        "server words",
+        "ERROR\n",
+        "OK\n",
+        "1.6.45 ignores words behind the number",
+    ),
+    old(
+        "server words",
+        "ERROR\nOK\n",
+        "OK\nOK\n",
+        "1.6.45 ignores words behind the number",
+    ),
+    old(
+        "a key named noreply",
+        "STORED\nDELETED\n",
+        "STORED\n",
+        "1.6.45 reads the last word as noreply, though it is the key: it deletes, in silence",
+    ),
+    old(
+        "delete with words",
+        "ERROR\n",
+        "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\n",
+        "an error either way; ours names the usage",
+    ),
+    old(
+        "lone minus",
+        "CLIENT_ERROR invalid exptime argument\n",
+        "END\n",
+        "1.6.45 reads a sign without digits as 0",
+    ),
+    old(
+        "lone minus",
+        "CLIENT_ERROR invalid exptime argument\n",
+        "NOT_FOUND\n",
+        "1.6.45 reads a sign without digits as 0",
+    ),
+    new(
+        "lone minus",
+        "END\n",
+        "CLIENT_ERROR invalid exptime argument\n",
+        "a sign without digits is no number, as 1.6.18 has it",
+    ),
+    new(
+        "lone minus",
+        "NOT_FOUND\n",
+        "CLIENT_ERROR invalid exptime argument\n",
+        "a sign without digits is no number, as 1.6.18 has it",
+    ),
+    new(
+        "delete with words",
+        "STORED\nDELETED\n",
+        "STORED\nCLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\n",
+        "memccapable wants an error here, as 1.6.18 gives it; a typing mistake should not delete",
+    ),
+    new(
+        "delete with words",
+        "NOT_FOUND\n",
+        "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\n",
+        "memccapable wants an error here, as 1.6.18 gives it; a typing mistake should not delete",
+    ),
+    new(
+        "delete with words",
+        "NOT_FOUND\n",
+        "ERROR\n",
+        "memccapable wants an error here, as 1.6.18 gives it; a typing mistake should not delete",
+    ),
+    new(
+        "get of a long key",
+        "CLIENT_ERROR bad command line format\n\n",
+        "CLIENT_ERROR bad command line format\n",
+        "1.6.45 sends an empty line behind the refusal and loses the answers before it",
+    ),
+];
+
+/// The row that explains this difference. Between two memcacheds every step with a name is explained: the table is
+/// about ringcached.
+pub(super) fn find(step: &Step, theirs: &[u8], ours: &[u8], oracle: Oracle) -> Option<&'static str> {
+    if testing_memcached() {
+        return step.quirk;
+    }
+    let same = |want: &str, got: &[u8]| want.replace('\n', "\r\n").as_bytes() == got;
+    let row = EXPLAINED.iter().find(|row| {
+        step.quirk == Some(row.quirk)
+            && oracle == row.oracle
+            && same(row.theirs, theirs)
+            && same(row.ours, ours)
+    })?;
+    debug_assert!(!row.reason.is_empty());
+    Some(row.quirk)
+}

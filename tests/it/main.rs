@@ -1,0 +1,17 @@
+//! The end-to-end tests: one binary that starts the real server and talks to it as clients do.
+//!
+//! `RINGCACHED_BIN` names another binary to test (a memcached, say: the tests of memcached's own behaviour must
+//! pass on memcached, or they are wrong). Everything that is missing on a machine (a tool, a client, a second
+//! server) is skipped by name: one line on stderr, and one in the file that `RINGCACHED_SKIPPED` names.
+
+mod classic;
+mod clients;
+mod connections;
+mod cores;
+mod differential;
+mod harness;
+mod layers;
+mod process;
+mod sandbox;
+mod tidy;
+mod tools;

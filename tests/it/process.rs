@@ -1,0 +1,251 @@
+//! The process: how it starts, what its options mean, how it ends, and what it costs when nobody asks.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::classic::pattern;
+use crate::harness::{
+    Client, Server, binary_under_test, nothing_within, scratch_folder, skip, spell, testing_memcached,
+};
+use crate::sandbox;
+
+#[test]
+fn a_signal_ends_it_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        for threads in ["1", "4"] {
+            let server = Server::start(&["-t", threads]);
+            let mut busy = server.connect();
+            busy.set("a", &pattern(10_000, 1));
+            let idle: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+            let mut cut = server.connect();
+            cut.send("set a 0 0 10000\r\nhalf");
+            busy.send("get a\r\n".repeat(100));
+            busy.exact(10);
+            let (status, took) = server.stop(signal);
+            assert_eq!(Some(0), status.code(), "{signal:?}");
+            assert!(took < Duration::from_secs(1), "{signal:?}: took {took:?}");
+            drop(idle);
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_ended_was_answered_rightly() {
+    let server = Server::start(&["-t", "2"]);
+    let mut client = server.connect();
+    let requests: String = (0..2000)
+        .map(|n| format!("set k{n} 0 0 4\r\n{n:04}\r\nget k{n}\r\n"))
+        .collect();
+    let answers: String = (0..2000)
+        .map(|n| format!("STORED\nVALUE k{n} 0 4\n{n:04}\nEND\n"))
+        .collect();
+    client.send(requests);
+    assert_eq!("STORED", client.line());
+    let (status, _) = server.stop(Signal::TERM);
+    assert_eq!(Some(0), status.code());
+    let got = [b"STORED\r\n", &client.rest()[..]].concat();
+    assert!(
+        spell(&answers).as_bytes().starts_with(&got),
+        "{:?}",
+        String::from_utf8_lossy(&got)
+    );
+}
+
+#[test]
+fn an_idle_server_uses_no_cpu() {
+    let server = Server::start(&["-t", "4"]);
+    let clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for _ in 0..100 {
+        server.connect().set("a", b"x");
+    }
+    // Adaptive polling may go on for a moment; a quiet second after a quiet tenth must be free.
+    assert!(nothing_within(&clients[0], Duration::from_millis(100)));
+    let before = server.cpu_time();
+    assert!(nothing_within(&clients[0], Duration::from_secs(1)));
+    let used = server.cpu_time() - before;
+    assert!(
+        used < Duration::from_millis(20),
+        "{used:?} of CPU in an idle second"
+    );
+}
+
+#[test]
+fn each_core_has_a_port_of_its_own() {
+    if testing_memcached() {
+        return skip("--core-ports", "only ringcached has it");
+    }
+    // The kernel says which ports are free; another process may take one before the server does, hence the rounds.
+    for _ in 0..20 {
+        let Some(base) = four_free_ports() else { continue };
+        let Ok(server) = Server::launch(
+            &binary_under_test(),
+            &["-t", "4", "--core-ports", &base.to_string()],
+        ) else {
+            continue;
+        };
+        let mut clients: Vec<Client> = (0..4)
+            .map(|core| Client::connect((std::net::Ipv4Addr::LOCALHOST, base + core).into()))
+            .chain([server.connect()])
+            .collect();
+        for number in 0..500 {
+            let key = format!("key{number}");
+            clients[number % 5].set(&key, key.as_bytes());
+            assert_eq!(
+                Some(key.clone().into_bytes()),
+                clients[(number + 1) % 5].get(&key)
+            );
+        }
+        return;
+    }
+    panic!("no four free ports in a row");
+}
+
+#[test]
+fn without_io_uring_it_says_so_and_ends() {
+    if testing_memcached() {
+        return skip("io_uring refused", "memcached has no use for io_uring");
+    }
+    let refused = Server::launch_with(&binary_under_test(), &["-t", "2"], sandbox::deny_io_uring);
+    let said = refused.err().expect("it started without io_uring");
+    let (status, words) = said.split_once(": ").expect("status and words");
+    assert!(
+        status.contains("exit status") && !status.ends_with(" 0"),
+        "{status}"
+    );
+    assert_eq!(
+        1,
+        words.trim_end().lines().count(),
+        "one clear line, not {words:?}"
+    );
+    assert!(
+        words.contains("io_uring") && words.contains("seccomp"),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_ends_it() {
+    let first = Server::start(&[]);
+    let port = first.port().to_string();
+    // The last -p counts.
+    let second = Server::launch(&binary_under_test(), &["-p", &port]);
+    let said = second.err().expect("two servers on one port");
+    assert!(said.to_lowercase().contains("address already in use"), "{said}");
+}
+
+#[test]
+fn a_unix_socket() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::process::Stdio;
+
+    let folder = scratch_folder();
+    let path = folder.join("socket");
+    let mut command = std::process::Command::new(binary_under_test());
+    command
+        .arg("-s")
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if testing_memcached() && rustix::process::getuid().is_root() {
+        command.args(["-u", "root"]);
+    }
+    let mut process = command.spawn().expect("the server");
+    let started = std::time::Instant::now();
+    let mut client = loop {
+        match UnixStream::connect(&path) {
+            Ok(client) => break client,
+            Err(error) => assert!(started.elapsed() < crate::harness::DEADLINE, "{error}"),
+        }
+        std::thread::yield_now();
+    };
+    client
+        .write_all(b"set a 0 0 1\r\nx\r\nget a\r\nquit\r\n")
+        .expect("send");
+    let mut answer = String::new();
+    let outcome = client.read_to_string(&mut answer);
+    process.kill().expect("kill");
+    process.wait().expect("wait");
+    std::fs::remove_dir_all(&folder).expect("scratch folder");
+    outcome.expect("the answer");
+    assert_eq!(spell("STORED\nVALUE a 0 1\nx\nEND\n"), answer);
+}
+
+#[test]
+fn a_full_memory_forgets_the_old() {
+    for threads in ["1", "4"] {
+        let server = Server::start(&["-t", threads, "-m", "8"]);
+        let mut client = server.connect();
+        let value = pattern(1000, 9);
+        for number in 0..40_000 {
+            client.set(&format!("key{number}"), &value);
+        }
+        assert_eq!(Some(value), client.get("key39999"));
+        assert_eq!(None, client.get("key0"));
+        assert!(client.stat("evictions") > 20_000);
+        let items = client.stat("curr_items");
+        assert!((3000..9000).contains(&items), "{items} items of 1 KB in 8 MB");
+        let memory = server.memory("VmRSS");
+        assert!(memory < 64 * 1024 * 1024, "{memory} bytes for -m 8");
+    }
+}
+
+#[test]
+fn a_full_memory_may_refuse_instead() {
+    let server = Server::start(&["-t", "2", "-m", "8", "-M"]);
+    let mut client = server.connect();
+    let value = pattern(1000, 9);
+    let request = |number: usize| {
+        [
+            format!("set key{number} 0 0 1000\r\n").as_bytes(),
+            &value,
+            b"\r\n",
+        ]
+        .concat()
+    };
+    let mut stored = 0;
+    loop {
+        client.send(request(stored));
+        match client.line().as_str() {
+            "STORED" => stored += 1,
+            "SERVER_ERROR out of memory storing object" => break,
+            other => panic!("{other}"),
+        }
+        assert!(stored < 40_000, "-M refuses nothing");
+    }
+    assert!(stored > 3000, "{stored} items of 1 KB in 8 MB");
+    for number in 0..stored {
+        assert!(
+            client.get(&format!("key{number}")).as_ref() == Some(&value),
+            "key{number} of {stored} is gone"
+        );
+    }
+    assert_eq!(0, client.stat("evictions"));
+    assert!(client.stat("store_no_memory") >= 1);
+}
+
+#[test]
+fn the_largest_item_is_an_option() {
+    let server = Server::start(&["-I", "2m", "-m", "128"]);
+    let mut client = server.connect();
+    let value = pattern(2 * 1024 * 1024 - 2048, 4);
+    client.set("a", &value);
+    assert!(client.get("a") == Some(value));
+    let refused = "v".repeat(2 * 1024 * 1024 + 1024);
+    client.check(
+        &format!("set a 0 0 {}\n{refused}\nget a\n", refused.len()),
+        "SERVER_ERROR object too large for cache\nEND\n",
+    );
+}
+
+/// The first of four consecutive ports of which none is taken right now.
+fn four_free_ports() -> Option<u16> {
+    let first = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+    let base = first.local_addr().ok()?.port();
+    let rest: Vec<_> = (1..4)
+        .map_while(|next| std::net::TcpListener::bind(("127.0.0.1", base.checked_add(next)?)).ok())
+        .collect();
+    (rest.len() == 3).then_some(base)
+}
