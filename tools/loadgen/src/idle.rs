@@ -177,7 +177,7 @@ fn settle(pid: u32) -> io::Result<()> {
 
 /// CPU time of a process in microseconds per second, over some seconds.
 fn idle_time(pid: u32, seconds: f64) -> io::Result<f64> {
-    let start = process::cpu_time(pid)?;
+    let start = process::cpu_time(pid)?.run;
     thread::sleep(Duration::from_secs_f64(seconds));
-    Ok(process::cpu_time(pid)?.saturating_sub(start) as f64 / 1e3 / seconds)
+    Ok(process::cpu_time(pid)?.run.saturating_sub(start) as f64 / 1e3 / seconds)
 }
