@@ -18,7 +18,7 @@ use crate::distribution::{Random, SizeLaw, mix};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verify {
-    /// The first 16 bytes and the last 1 to 15.
+    /// The first 16 bytes and the last 8 to 15.
     Ends,
     /// Every byte.
     Full,

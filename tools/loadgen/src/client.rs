@@ -310,7 +310,7 @@ impl<'a> Client<'a> {
     fn write_due(&mut self, now: u64) {
         let Some(gap) = self.traffic.gap else { return };
         let count = self.connections.len();
-        while self.due <= now as f64 && self.budget > 0 {
+        'due: while self.due <= now as f64 && self.budget > 0 {
             let mut tried = 0;
             while self.connections[self.cursor].in_flight() >= self.traffic.pipeline
                 || !self.write_one(self.cursor, self.due as u64)
@@ -318,7 +318,7 @@ impl<'a> Client<'a> {
                 self.cursor = (self.cursor + 1) % count;
                 tried += 1;
                 if tried == count {
-                    return;
+                    break 'due;
                 }
             }
             self.touch(self.cursor);

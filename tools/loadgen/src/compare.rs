@@ -89,6 +89,8 @@ struct Medians {
     p99_us: f64,
     client_us_per_request: f64,
     client_cores: f64,
+    /// See [`crate::report::Cpu::waited`]: server and client together.
+    waited: f64,
     misses: u64,
     errors: u64,
     mismatches: u64,
@@ -431,6 +433,9 @@ impl Medians {
             p99_us: of(|report| report.latency_us.as_ref().map_or(f64::NAN, |latency| latency.p99)),
             client_us_per_request: of(|report| report.client_cpu.us_per_request),
             client_cores: of(|report| report.client_cpu.cores),
+            waited: of(|report| {
+                report.client_cpu.waited + report.server_cpu.as_ref().map_or(0.0, |cpu| cpu.waited)
+            }),
             misses: rounds.iter().map(|report| report.misses).sum(),
             errors: rounds.iter().map(|report| report.errors).sum(),
             mismatches: rounds.iter().map(|report| report.mismatches).sum(),
@@ -481,7 +486,7 @@ fn markdown(comparison: &Comparison) -> String {
     }
     text.push_str(
         "\n| workload | server | server us/request (range) | ratio | requests/s | ratio | p50 us | p99 us | server busy | \
-         client busy | client us/request | misses | errors | mismatches |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         client busy | waited for CPU | client us/request | misses | errors | mismatches |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for outcome in &comparison.workloads {
         for row in &outcome.servers {
@@ -494,7 +499,7 @@ fn markdown(comparison: &Comparison) -> String {
             };
             let _ = writeln!(
                 text,
-                "| {} | {} | {:.3} ({low:.3}-{high:.3}){keys} | {:.2} | {:.0} | {:.2} | {:.1} | {:.1} | {:.0} % | {:.0} % | {:.3} | {} | {} | {} |",
+                "| {} | {} | {:.3} ({low:.3}-{high:.3}){keys} | {:.2} | {:.0} | {:.2} | {:.1} | {:.1} | {:.0} % | {:.0} % | {:.0} % | {:.3} | {} | {} | {} |",
                 outcome.name,
                 row.server,
                 m.server_us_per_request,
@@ -505,6 +510,7 @@ fn markdown(comparison: &Comparison) -> String {
                 m.p99_us,
                 m.server_cores * 100.0,
                 m.client_cores * 100.0,
+                m.waited * 100.0,
                 m.client_us_per_request,
                 m.misses,
                 m.errors,

@@ -227,3 +227,113 @@ impl SizeLaw {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Draws follow the law rank by rank, and in the tail as a whole.
+    #[test]
+    fn zipf_frequencies() {
+        for theta in [0.5, 0.99, 1.0, 1.3] {
+            let count = 1000;
+            let zipf = KeyLaw::new(Popularity::Zipf(theta), count);
+            let mut random = Random::new(7);
+            let draws = 400_000;
+            let mut seen = vec![0u32; count as usize];
+            for _ in 0..draws {
+                seen[zipf.draw(&mut random) as usize] += 1;
+            }
+            let total: f64 = (1..=count).map(|rank| (rank as f64).powf(-theta)).sum();
+            for rank in [1usize, 2, 3, 10, 50] {
+                let want = draws as f64 * (rank as f64).powf(-theta) / total;
+                let found = f64::from(seen[rank - 1]);
+                // Five standard deviations of a binomial.
+                assert!(
+                    (found - want).abs() < 5.0 * want.sqrt(),
+                    "theta {theta}, rank {rank}: {found}, not {want}"
+                );
+            }
+            let tail: u32 = seen[500..].iter().sum();
+            let want: f64 = (501..=count)
+                .map(|rank| (rank as f64).powf(-theta) / total)
+                .sum::<f64>()
+                * draws as f64;
+            assert!(
+                (f64::from(tail) - want).abs() < 5.0 * want.sqrt(),
+                "theta {theta}: tail {tail}, not {want}"
+            );
+        }
+    }
+
+    #[test]
+    fn zipf_of_few_keys_stays_in_range() {
+        for count in [1, 2, 3] {
+            let zipf = KeyLaw::new(Popularity::Zipf(0.99), count);
+            let mut random = Random::new(1);
+            assert!((0..10_000).all(|_| zipf.draw(&mut random) < count));
+        }
+    }
+
+    #[test]
+    fn uniform_reaches_every_key_evenly() {
+        let (law, mut random) = (KeyLaw::new(Popularity::Uniform, 10), Random::new(3));
+        let mut seen = [0i32; 10];
+        (0..100_000).for_each(|_| seen[law.draw(&mut random) as usize] += 1);
+        assert!(seen.iter().all(|&count| (count - 10_000).abs() < 500), "{seen:?}");
+    }
+
+    /// Means from the laws' closed forms; the masses from their list.
+    #[test]
+    fn etc_moments() {
+        let (mut random, draws) = (Random::new(11), 400_000);
+        let keys: f64 = (0..draws)
+            .map(|_| SizeLaw::Etc.draw_key(&mut random) as f64)
+            .sum::<f64>()
+            / f64::from(draws);
+        // location + scale * (gamma(1 - shape) - 1) / shape, less half a byte of truncation; gamma(0.921312) = 1.0523.
+        assert!(
+            (keys - (30.7984 + 8.20449 * 0.0523 / 0.078688 - 0.5)).abs() < 0.1,
+            "mean key size {keys}"
+        );
+        let values: Vec<usize> = (0..draws).map(|_| SizeLaw::Etc.draw_value(&mut random)).collect();
+        let share = |size| values.iter().filter(|&&value| value == size).count() as f64 / f64::from(draws);
+        for (size, mass) in [
+            (2, 0.1782),
+            (3, 0.09239),
+            (11, 0.08989),
+            (5, 0.0274),
+            (14, 0.0198),
+        ] {
+            assert!((share(size) - mass).abs() < 0.003, "size {size}: {}", share(size));
+        }
+        let large = values.iter().filter(|&&value| value >= 15).count() as f64;
+        assert!((large / f64::from(draws) - 0.55845).abs() < 0.004);
+        // Mean of the Pareto part is 15 + scale / (1 - shape); its variance is large.
+        let mean = values.iter().filter(|&&value| value >= 15).sum::<usize>() as f64 / large;
+        assert!(
+            (mean - (15.0 + 214.476 / (1.0 - 0.348238))).abs() < 8.0,
+            "mean large value {mean}"
+        );
+    }
+
+    #[test]
+    fn ranges_include_both_ends() {
+        let mut random = Random::new(5);
+        let mut seen = [false; 6];
+        (0..1000).for_each(|_| seen[SizeLaw::Range(2, 5).draw_value(&mut random)] = true);
+        assert_eq!(seen, [false, false, true, true, true, true]);
+    }
+
+    #[test]
+    fn the_words_of_laws() {
+        assert_eq!("zipf:0.99".parse(), Ok(Popularity::Zipf(0.99)));
+        assert_eq!("10-20".parse(), Ok(SizeLaw::Range(10, 20)));
+        for wrong in ["zipf", "zipf:0", "zipf:x", "normal"] {
+            assert!(wrong.parse::<Popularity>().is_err());
+        }
+        for wrong in ["", "20-10", "-1", "x"] {
+            assert!(wrong.parse::<SizeLaw>().is_err());
+        }
+    }
+}

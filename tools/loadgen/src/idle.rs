@@ -1,7 +1,8 @@
 //! The weight of connections that do nothing.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde::Serialize;
 
 use crate::process::{self, Memory};
-use crate::target::Target;
+use crate::target::{Target, ask_version};
 
 /// Ports of one source address that are used before the next address is taken.
 const PORTS_PER_ADDRESS: usize = 20_000;
@@ -60,7 +61,8 @@ pub(crate) fn idle(args: &IdleArgs) -> Result<bool, String> {
         .or_else(|| process::listener(&args.server))
         .ok_or("give --pid: the server was not found")?;
     // One connection first, so that what the server allocates once is not counted to the thousands.
-    let first = args.server.version().map_err(say)?;
+    args.server.version().map_err(say)?;
+    settle(pid).map_err(say)?;
     let idle_before = idle_time(pid, args.seconds).map_err(say)?;
     let before = process::memory(pid).map_err(say)?;
     let mut sockets = Vec::with_capacity(args.connections);
@@ -70,17 +72,11 @@ pub(crate) fn idle(args: &IdleArgs) -> Result<bool, String> {
     }
     settle(pid).map_err(say)?;
     let connected = process::memory(pid).map_err(say)?;
-    let used = match &args.server {
-        Target::Tcp(_) => {
-            for stream in &mut sockets {
-                let version = crate::target::ask_version(stream.as_stream()).map_err(say)?;
-                debug_assert_eq!(version, first);
-            }
-            settle(pid).map_err(say)?;
-            process::memory(pid).map_err(say)?
-        }
-        Target::Unix(_) => connected,
-    };
+    for socket in &mut sockets {
+        ask_version(socket).map_err(say)?;
+    }
+    settle(pid).map_err(say)?;
+    let used = process::memory(pid).map_err(say)?;
     let idle = idle_time(pid, args.seconds).map_err(say)?;
     let count = sockets.len() as f64;
     let growth = |memory: Memory| (memory.private as f64 - before.private as f64) / count;
@@ -141,43 +137,31 @@ fn print_weight(weight: &Weight) {
     );
 }
 
-/// An open connection of either kind.
-enum Opened {
-    Tcp(TcpStream),
-    Unix(#[expect(dead_code, reason = "held open, never used")] std::os::fd::OwnedFd),
-}
-
-impl Opened {
-    fn as_stream(&mut self) -> &mut TcpStream {
-        match self {
-            Opened::Tcp(stream) => stream,
-            Opened::Unix(_) => unreachable!("only TCP connections are used once"),
-        }
-    }
-}
+/// A stream of either family.
+trait Stream: Read + Write {}
+impl Stream for TcpStream {}
+impl Stream for UnixStream {}
 
 /// A connection; a loopback server is reached from 127.0.0.1, 127.0.0.2, ... so that source ports do not run out.
-fn open(server: &Target, at: usize) -> io::Result<Opened> {
-    if let Target::Tcp(SocketAddr::V4(address)) = server
-        && address.ip().is_loopback()
-    {
-        let host = (at / PORTS_PER_ADDRESS) as u8 + 1;
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-        bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0))?;
-        connect(&socket, address)?;
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        return Ok(Opened::Tcp(stream));
-    }
-    match server {
-        Target::Tcp(address) => {
-            let _: IpAddr = address.ip();
-            let stream = TcpStream::connect(address)?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            Ok(Opened::Tcp(stream))
+fn open(server: &Target, at: usize) -> io::Result<Box<dyn Stream>> {
+    let limit = Some(Duration::from_secs(5));
+    let stream = match server {
+        Target::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(limit)?;
+            return Ok(Box::new(stream));
         }
-        Target::Unix(_) => Ok(Opened::Unix(server.connect()?)),
-    }
+        Target::Tcp(SocketAddr::V4(address)) if address.ip().is_loopback() => {
+            let host = (at / PORTS_PER_ADDRESS) as u8 + 1;
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0))?;
+            connect(&socket, address)?;
+            TcpStream::from(socket)
+        }
+        Target::Tcp(address) => TcpStream::connect(address)?,
+    };
+    stream.set_read_timeout(limit)?;
+    Ok(Box::new(stream))
 }
 
 /// Waits until the server has used no CPU time worth speaking of for a fifth of a second, for ten seconds at most.
@@ -193,7 +177,7 @@ fn settle(pid: u32) -> io::Result<()> {
 
 /// CPU time of a process in microseconds per second, over some seconds.
 fn idle_time(pid: u32, seconds: f64) -> io::Result<f64> {
-    let start = process::cpu_time(pid)?;
+    let start = process::cpu_time(pid)?.run;
     thread::sleep(Duration::from_secs_f64(seconds));
-    Ok(process::cpu_time(pid)?.saturating_sub(start) as f64 / 1e3 / seconds)
+    Ok(process::cpu_time(pid)?.run.saturating_sub(start) as f64 / 1e3 / seconds)
 }

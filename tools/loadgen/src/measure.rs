@@ -12,7 +12,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::catalogue::Catalogue;
 use crate::client::{Client, Harvest, Traffic, Until};
-use crate::process;
+use crate::process::{self, CpuTime};
 use crate::report::{Cpu, Report};
 use crate::tally::Tally;
 use crate::target::Target;
@@ -85,7 +85,7 @@ impl Bench<'_> {
         let mark = || {
             let now = (
                 self.server_time(),
-                process::cpu_time(std::process::id()).unwrap_or(0),
+                process::cpu_time(std::process::id()).unwrap_or_default(),
                 Instant::now(),
             );
             if let Ok(mut marks) = marks.lock() {
@@ -153,11 +153,9 @@ impl Bench<'_> {
             return Err(io::Error::other("the measurement has not reached its end"));
         };
         let wall = end - start;
-        let cpu = |nanoseconds: u64| Cpu::new(nanoseconds, wall, rate * wall.as_secs_f64(), &tally);
-        let server_cpu = server_start
-            .zip(server_end)
-            .map(|(start, end)| cpu(end.saturating_sub(start)));
-        let client_cpu = cpu(client_end.saturating_sub(client_start));
+        let cpu = |start, end| Cpu::new(start, end, wall, rate * wall.as_secs_f64(), &tally);
+        let server_cpu = server_start.zip(server_end).map(|(start, end)| cpu(start, end));
+        let client_cpu = cpu(client_start, client_end);
         Ok(Report::new(
             tally,
             longest,
@@ -203,7 +201,7 @@ impl Bench<'_> {
         (0..count).map(connect).collect()
     }
 
-    fn server_time(&self) -> Option<u64> {
+    fn server_time(&self) -> Option<CpuTime> {
         process::cpu_time(self.pid?).ok()
     }
 }

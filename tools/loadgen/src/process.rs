@@ -3,20 +3,28 @@
 use std::fs;
 use std::io;
 
-/// CPU time of all live threads of a process in nanoseconds, from the scheduler's exact accounting
+/// Nanoseconds that the threads of a process have run, and have been ready to run while others had their CPUs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    pub(crate) run: u64,
+    pub(crate) waited: u64,
+}
+
+/// CPU time of all live threads of a process, from the scheduler's exact accounting
 /// (`/proc/PID/task/*/schedstat`). Threads that have ended are not in it.
-pub(crate) fn cpu_time(pid: u32) -> io::Result<u64> {
-    let mut total = 0;
+pub(crate) fn cpu_time(pid: u32) -> io::Result<CpuTime> {
+    let mut total = CpuTime::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end between the listing and the reading.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
             continue;
         };
-        let run_time = text
-            .split_whitespace()
-            .next()
-            .and_then(|word| word.parse::<u64>().ok());
-        total += run_time.ok_or_else(|| io::Error::other("schedstat is not what it was"))?;
+        let mut words = text.split_whitespace().map(|word| word.parse::<u64>());
+        let (Some(Ok(run)), Some(Ok(waited))) = (words.next(), words.next()) else {
+            return Err(io::Error::other("schedstat is not what it was"));
+        };
+        total.run += run;
+        total.waited += waited;
     }
     Ok(total)
 }
@@ -113,9 +121,9 @@ mod tests {
     #[test]
     fn own_cpu_time_grows_with_work() {
         let pid = std::process::id();
-        let before = cpu_time(pid).expect("schedstat of this process");
+        let before = cpu_time(pid).expect("schedstat of this process").run;
         let mut sum = 0u64;
-        while cpu_time(pid).expect("schedstat of this process") < before + 20_000_000 {
+        while cpu_time(pid).expect("schedstat of this process").run < before + 20_000_000 {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
     }

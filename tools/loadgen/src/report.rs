@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::process::CpuTime;
 use crate::tally::Tally;
 
 /// Latency of one kind of request in microseconds.
@@ -44,18 +45,24 @@ pub(crate) struct Cpu {
     pub(crate) seconds: f64,
     /// CPU seconds per second: 1 is one CPU kept busy.
     pub(crate) cores: f64,
+    /// Seconds per second that its threads were ready to run and something else had their CPUs: their own fellow
+    /// threads, or foreign load. Much above 0 with one thread per CPU means a disturbed measurement.
+    pub(crate) waited: f64,
     pub(crate) us_per_request: f64,
     pub(crate) us_per_key: f64,
 }
 
 impl Cpu {
-    pub(crate) fn new(nanoseconds: u64, wall: Duration, requests: f64, tally: &Tally) -> Cpu {
+    pub(crate) fn new(start: CpuTime, end: CpuTime, wall: Duration, requests: f64, tally: &Tally) -> Cpu {
+        let nanoseconds = end.run.saturating_sub(start.run);
+        let waited = end.waited.saturating_sub(start.waited) as f64 / 1e9;
         let keys_per_request = tally.keys() as f64 / tally.requests().max(1) as f64;
         let us_per_request = nanoseconds as f64 / 1e3 / requests.max(1.0);
         let seconds = nanoseconds as f64 / 1e9;
         Cpu {
             seconds,
             cores: seconds / wall.as_secs_f64().max(1e-9),
+            waited: waited / wall.as_secs_f64().max(1e-9),
             us_per_request,
             us_per_key: us_per_request / keys_per_request.max(1.0),
         }
@@ -211,9 +218,10 @@ impl Report {
 
 fn describe_cpu(cpu: &Cpu) -> String {
     let mut text = format!(
-        "{:.3} us/request, {:.0} % of a core",
+        "{:.3} us/request, {:.0} % of a core ({:.0} % waiting for one)",
         cpu.us_per_request,
-        cpu.cores * 100.0
+        cpu.cores * 100.0,
+        cpu.waited * 100.0
     );
     if cpu.us_per_key < cpu.us_per_request * 0.999 {
         let _ = write!(text, ", {:.3} us/key", cpu.us_per_key);
@@ -233,8 +241,18 @@ mod tests {
             tally.gets += 1;
             tally.hits += 1;
         }
-        let cpu = Cpu::new(2_000_000_000, Duration::from_secs(4), 10_000.0, &tally);
-        assert_eq!((cpu.seconds, cpu.cores, cpu.us_per_request), (2.0, 0.5, 200.0));
+        let (start, end) = (
+            CpuTime { run: 5, waited: 0 },
+            CpuTime {
+                run: 2_000_000_005,
+                waited: 1_000_000_000,
+            },
+        );
+        let cpu = Cpu::new(start, end, Duration::from_secs(4), 10_000.0, &tally);
+        assert_eq!(
+            (cpu.seconds, cpu.cores, cpu.waited, cpu.us_per_request),
+            (2.0, 0.5, 0.25, 200.0)
+        );
         let report = Report::new(tally, Duration::from_secs(4), 2500.0, None, cpu, 100, 0, 0);
         let json = serde_json::to_value(&report).expect("a report is JSON");
         let latency = &json["get_latency_us"];

@@ -485,3 +485,95 @@ impl Drop for Inputs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::*;
+
+    fn pair() -> (Ring, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        (
+            Ring::new(vec![ours.into()], 4096).expect("io_uring works here"),
+            theirs,
+        )
+    }
+
+    fn pattern(size: usize) -> Vec<u8> {
+        (0..size).map(|at| (at / 7 + at / 1009) as u8).collect()
+    }
+
+    /// Far more than the socket takes at once, twice in a row: all of it arrives, in order, and the output is not
+    /// handed out while the kernel still reads it.
+    #[test]
+    fn a_send_that_does_not_fit_arrives_whole() {
+        let (mut ring, mut theirs) = pair();
+        let data = pattern(5_000_000);
+        let size = data.len();
+        ring.output(0)
+            .expect("nothing is under way")
+            .extend_from_slice(&data);
+        ring.send(0);
+        ring.collect(Wait::No).expect("submits");
+        ring.collect(Wait::No).expect("looks");
+        assert_eq!(ring.partial_sends(), 1, "the path under test");
+        assert!(ring.output(0).is_none(), "its rest is still lent to the kernel");
+        let reader = thread::spawn(move || {
+            let mut received = vec![0; size];
+            theirs.read_exact(&mut received).expect("all of it");
+            (theirs, received)
+        });
+        while ring.writable(0) != Some(0) {
+            ring.collect(Wait::AtMost(Duration::from_secs(1))).expect("waits");
+        }
+        assert!(ring.output(0).expect("it is free again").is_empty());
+        let (mut theirs, received) = reader.join().expect("the reader is well");
+        assert!(received == data);
+        ring.output(0).expect("free").extend_from_slice(b"more");
+        ring.send(0);
+        ring.collect(Wait::No).expect("submits");
+        let mut more = [0; 4];
+        theirs.read_exact(&mut more).expect("the next send");
+        assert_eq!(&more, b"more");
+    }
+
+    /// More than all provided buffers hold: the receive runs dry, is armed again and misses nothing.
+    #[test]
+    fn a_flood_is_received_whole_and_in_order() {
+        let (mut ring, mut theirs) = pair();
+        let data = pattern(3_000_000);
+        let sent = data.clone();
+        let writer = thread::spawn(move || theirs.write_all(&sent));
+        let mut received = Vec::new();
+        let mut closed = false;
+        while !closed {
+            ring.collect(Wait::AtMost(Duration::from_secs(1))).expect("waits");
+            for at in 0..ring.arrivals() {
+                let (connection, bytes) = ring.arrival(at);
+                assert_eq!(connection, 0);
+                closed |= bytes.is_empty();
+                received.extend_from_slice(bytes);
+            }
+        }
+        writer.join().expect("the writer is well").expect("all was taken");
+        assert!(received == data);
+    }
+
+    /// The ring may be dropped while a receive and a stuck send are under way.
+    #[test]
+    fn a_ring_with_operations_under_way_can_be_dropped() {
+        let (mut ring, theirs) = pair();
+        ring.output(0)
+            .expect("free")
+            .extend_from_slice(&pattern(5_000_000));
+        ring.send(0);
+        ring.collect(Wait::No).expect("submits");
+        ring.collect(Wait::No).expect("looks");
+        assert!(ring.output(0).is_none());
+        drop(ring);
+        drop(theirs);
+    }
+}

@@ -59,7 +59,7 @@ pub(crate) struct Workload {
     /// How the requests of an open loop are spread in time.
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     pub(crate) arrivals: Arrivals,
-    /// How much of each value is checked. `ends`: key, flags, length, the first 16 bytes and the last 1 to 15: finds values of other keys, cut, shifted or joined from two sets, but no damage in the middle. `full`: every byte.
+    /// How much of each value is checked. `ends`: key, flags, length, the first 16 bytes and the last 8 to 15: finds values of other keys, cut, shifted or joined from two sets, but no damage in the middle. `full`: every byte.
     #[arg(long, value_enum, default_value_t = Verify::Ends)]
     pub(crate) verify: Verify,
     /// Seconds of the same traffic before the measurement.

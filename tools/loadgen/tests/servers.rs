@@ -1,0 +1,300 @@
+//! The tool as a whole against servers that are honest, and servers that are not.
+//!
+//! The servers are threads of this test (or, for `compare`, this test binary started again): a map behind the text
+//! protocol, with one way each of doing wrong.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How a server behaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Conduct {
+    Honest,
+    /// Every 50th hit is the value of another key.
+    Foreign,
+    /// Every 50th hit is joined from the value before the last set and the value of the last set.
+    Torn,
+    /// Every 50th hit has one byte changed in the middle.
+    Damaged,
+    /// Every set is refused.
+    Full,
+    /// Closes the connection after a hundred requests.
+    Quitting,
+    /// Takes this long over every request, and does one at a time.
+    Slow(Duration),
+}
+
+#[derive(Default)]
+struct Store {
+    /// The value of the last set and of the one before it.
+    items: HashMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
+    hits: u64,
+    requests: u64,
+}
+
+fn start(conduct: Conduct) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || serve(&listener, conduct));
+    address
+}
+
+fn serve(listener: &TcpListener, conduct: Conduct) {
+    let store = Arc::new(Mutex::new(Store::default()));
+    for stream in listener.incoming() {
+        let (stream, store) = (stream.expect("accepted"), Arc::clone(&store));
+        // A client that goes away in the middle is no failure of the server.
+        thread::spawn(move || drop(converse(stream, &store, conduct)));
+    }
+}
+
+fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::io::Result<()> {
+    let (mut input, mut output) = (BufReader::new(stream.try_clone()?), stream);
+    let mut line = Vec::new();
+    while {
+        line.clear();
+        input.read_until(b'\n', &mut line)? > 0
+    } {
+        let words: Vec<&[u8]> = line.trim_ascii_end().split(|&byte| byte == b' ').collect();
+        let mut reply = Vec::new();
+        let mut store = store.lock().expect("no panics");
+        store.requests += 1;
+        if conduct == Conduct::Quitting && store.requests > 100 {
+            return Ok(());
+        }
+        if let Conduct::Slow(time) = conduct {
+            let start = Instant::now();
+            while start.elapsed() < time {
+                std::hint::spin_loop();
+            }
+        }
+        match words[0] {
+            b"version" => reply.extend_from_slice(b"VERSION test\r\n"),
+            b"set" => {
+                let size: usize = String::from_utf8_lossy(words[4]).parse().expect("a size");
+                let mut value = vec![0; size + 2];
+                std::io::Read::read_exact(&mut input, &mut value)?;
+                value.truncate(size);
+                if conduct == Conduct::Full {
+                    reply.extend_from_slice(b"SERVER_ERROR out of memory storing object\r\n");
+                } else {
+                    let item = store.items.entry(words[1].to_vec()).or_default();
+                    item.0 = std::mem::replace(&mut item.1, value);
+                    reply.extend_from_slice(b"STORED\r\n");
+                }
+            }
+            b"get" => {
+                for key in &words[1..] {
+                    let Some((before, mut value)) = store.items.get(*key).cloned() else {
+                        continue;
+                    };
+                    store.hits += 1;
+                    if store.hits.is_multiple_of(50) {
+                        let middle = value.len() / 2;
+                        match conduct {
+                            Conduct::Foreign => {
+                                value = store.items.values().next().expect("not empty").1.clone()
+                            }
+                            Conduct::Torn if before.len() == value.len() => {
+                                value[middle..].copy_from_slice(&before[middle..])
+                            }
+                            Conduct::Damaged => value[middle] ^= 1,
+                            _ => {}
+                        }
+                    }
+                    reply.extend_from_slice(b"VALUE ");
+                    reply.extend_from_slice(key);
+                    reply.extend_from_slice(format!(" 0 {}\r\n", value.len()).as_bytes());
+                    reply.extend_from_slice(&value);
+                    reply.extend_from_slice(b"\r\n");
+                }
+                reply.extend_from_slice(b"END\r\n");
+            }
+            _ => reply.extend_from_slice(b"ERROR\r\n"),
+        }
+        drop(store);
+        output.write_all(&reply)?;
+    }
+    Ok(())
+}
+
+/// Runs the tool; its exit code, and the field of its JSON report that is asked for by name.
+fn run(conduct: Conduct, words: &str) -> (i32, serde_json::Value) {
+    let server = start(conduct);
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["run", "--json", "--server", &server.to_string()])
+        .args(words.split_whitespace())
+        .output()
+        .expect("the tool starts");
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().expect("it ends by itself"), report)
+}
+
+#[track_caller]
+fn count(report: &serde_json::Value, name: &str) -> u64 {
+    report[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {name} in {report}"))
+}
+
+#[test]
+fn an_honest_server_passes_in_every_shape_of_traffic() {
+    for words in [
+        "--connections 1",
+        "--connections 5 --pipeline 7 --set-share 0.3",
+        "--connections 3 --pipeline 4 --multiget 9 --sliding",
+        "--connections 4 --threads 2 --key-size etc --value-size etc --distribution zipf:0.99 --set-share 0.1",
+        "--connections 2 --value-size 0-40 --set-share 0.5",
+        "--connections 2 --rate 20000 --pipeline 2",
+        "--connections 2 --busy-poll",
+    ] {
+        let (code, report) = run(
+            Conduct::Honest,
+            &format!("{words} --verify full --keys 300 --prefill --requests 2000"),
+        );
+        assert_eq!(code, 0, "{words}: {report}");
+        assert_eq!(
+            (count(&report, "requests"), count(&report, "misses")),
+            (2000, 0),
+            "{words}"
+        );
+        let width = if words.contains("multiget") { 9 } else { 1 };
+        assert_eq!(count(&report, "hits"), count(&report, "gets") * width, "{words}");
+        assert_eq!(report["latency_us"]["count"].as_u64(), Some(2000), "{words}");
+    }
+}
+
+#[test]
+fn misses_are_misses_and_are_set_when_asked() {
+    let (code, report) = run(Conduct::Honest, "--connections 2 --keys 100 --requests 1000");
+    assert_eq!((code, count(&report, "misses")), (0, 1000));
+    let (code, report) = run(
+        Conduct::Honest,
+        "--connections 2 --keys 100 --requests 2000 --on-miss-set",
+    );
+    assert_eq!(code, 0);
+    let (misses, sets) = (count(&report, "misses"), count(&report, "sets"));
+    assert!((100..=110).contains(&sets) && misses >= sets, "{report}");
+}
+
+#[test]
+fn values_of_other_keys_and_torn_values_are_found_by_their_ends() {
+    for conduct in [Conduct::Foreign, Conduct::Torn] {
+        let words = "--connections 2 --keys 20 --prefill --requests 4000 --set-share 0.5 --value-size 1000";
+        let (code, report) = run(conduct, words);
+        assert_eq!(code, 1, "{report}");
+        assert!(count(&report, "mismatches") > 5, "{report}");
+    }
+}
+
+#[test]
+fn damage_in_the_middle_is_found_by_the_full_check() {
+    let (code, report) = run(
+        Conduct::Damaged,
+        "--keys 20 --prefill --requests 1000 --verify full",
+    );
+    assert_eq!((code, count(&report, "mismatches")), (1, 20));
+}
+
+#[test]
+fn refusals_are_errors_and_a_closed_connection_ends_the_run() {
+    let (code, report) = run(Conduct::Full, "--connections 2 --set-share 1 --requests 100");
+    assert_eq!((code, count(&report, "errors")), (1, 100));
+    assert_eq!(run(Conduct::Full, "--prefill --keys 100 --requests 100").0, 2);
+    assert_eq!(run(Conduct::Quitting, "--connections 2 --requests 1000").0, 2);
+}
+
+#[test]
+fn large_values_arrive_whole_in_both_directions() {
+    let words = "--connections 2 --pipeline 8 --keys 20 --value-size 900000 --set-share 0.7 --prefill --verify full --requests 200";
+    let (code, report) = run(Conduct::Honest, words);
+    assert_eq!((code, count(&report, "requests")), (0, 200), "{report}");
+}
+
+/// A closed loop asks a slow server rarely and calls each answer quick; the open loop says what users would wait.
+#[test]
+fn open_loop_latency_counts_from_when_a_request_was_due() {
+    let slow = Conduct::Slow(Duration::from_millis(2));
+    let (_, report) = run(slow, "--connections 1 --requests 100");
+    let closed = report["latency_us"]["p50"].as_f64().expect("a number");
+    let (_, report) = run(slow, "--connections 1 --requests 100 --rate 5000 --arrivals even");
+    let open = report["latency_us"]["max"].as_f64().expect("a number");
+    // 100 requests due within 20 ms need 200 ms: the last one waits for about 180 ms.
+    assert!(
+        closed >= 2_000.0 && open >= 170_000.0,
+        "closed {closed} us, open {open} us"
+    );
+}
+
+/// Not a test of its own: the server that the test of `compare` starts as a process.
+#[test]
+fn server_process() {
+    if let Ok(port) = std::env::var("LOADGEN_TEST_PORT") {
+        serve(
+            &TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free"),
+            Conduct::Honest,
+        );
+    }
+}
+
+#[test]
+fn compare_starts_measures_and_stops_its_servers() {
+    let this = std::env::current_exe().expect("this test");
+    let server = format!(
+        "env LOADGEN_TEST_PORT={{port}} {} --exact server_process --nocapture",
+        this.display()
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "compare",
+            "--json",
+            "--rounds",
+            "2",
+            "--seconds",
+            "0.1",
+            "--warm-up",
+            "0.05",
+        ])
+        .args(["--server-cpus", "0", "--client-cpus", "0", "--share-cpus"])
+        .args([
+            "--server",
+            &format!("one={server}"),
+            "--server",
+            &format!("two={server}"),
+        ])
+        .args([
+            "--workload",
+            "small: -c 2 --keys 50",
+            "--workload",
+            "sets: -c 2 --keys 50 --set-share 1",
+        ])
+        .output()
+        .expect("the tool starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(result["workloads"].as_array().map(Vec::len), Some(2));
+    for workload in result["workloads"].as_array().expect("a list") {
+        for server in workload["servers"].as_array().expect("a list") {
+            assert_eq!(server["rounds"].as_array().map(Vec::len), Some(2));
+            let median = &server["median"];
+            assert!(median["requests_per_second"].as_f64().expect("a number") > 0.0);
+            assert!(median["server_us_per_request"].as_f64().expect("a number") > 0.0);
+            assert_eq!(
+                (median["misses"].as_u64(), median["mismatches"].as_u64()),
+                (Some(0), Some(0))
+            );
+        }
+        assert_eq!(workload["servers"][0]["ratio"]["p99"].as_f64(), Some(1.0));
+    }
+    let version = &result["servers"][1]["version"];
+    assert_eq!(version.as_str(), Some("test"));
+}
