@@ -284,12 +284,19 @@ fn store<'a>(
     seed: &KeySeed,
     state: &mut State,
 ) -> Parsed<'a> {
-    let (Some(key), Some(flags), Some(exptime), Some(bytes)) =
-        (tokens.next(), tokens.next(), tokens.next(), tokens.next())
-    else {
+    let (Some(key), Some(flags), Some(exptime), Some(bytes)) = (
+        tokens.next(),
+        field(&mut tokens, |flags| Some(flags as u32), number::c_flags),
+        field(
+            &mut tokens,
+            |exptime| Some(i64::try_from(exptime).ok()? as i32),
+            number::c_exptime,
+        ),
+        field(&mut tokens, Some, number::strict_u64),
+    ) else {
         return say(Word::BadLine, line_size);
     };
-    let Some(value_size) = number::strict_u64(bytes).filter(|&size| size <= VALUE_SIZE_MAX) else {
+    let Some(value_size) = bytes.filter(|&size| size <= VALUE_SIZE_MAX) else {
         return say(Word::BadLine, line_size);
     };
     let (mode, cas_compare) = match form {
@@ -302,12 +309,7 @@ fn store<'a>(
     let silent = !tokens.rest().is_empty() && lex::says_noreply(tokens.rest())
         || form == StoreForm::Cas && mode.is_none() && lex::says_noreply(line);
     let spelling = Spelling::classic(silent);
-    let (Some(mode), Some(flags), Some(exptime), 1..=KEY_SIZE_MAX) = (
-        mode,
-        number::c_flags(flags),
-        number::c_exptime(exptime),
-        key.len(),
-    ) else {
+    let (Some(mode), Some(flags), Some(exptime), 1..=KEY_SIZE_MAX) = (mode, flags, exptime, key.len()) else {
         *state = State::Skip(value_size + 2);
         return Parsed::Say {
             word: Word::BadLine,
@@ -326,6 +328,19 @@ fn store<'a>(
         }),
     };
     with_value(input, request, spelling, &[], line_size, value_size as usize)
+}
+
+/// The next token as a number: `plain` has the digits that nearly everybody sends, `careful` the token otherwise.
+/// `None` if there is no token, `Some(None)` if it is not such a number.
+fn field<T>(
+    tokens: &mut Tokens<'_>,
+    plain: impl FnOnce(u64) -> Option<T>,
+    careful: impl FnOnce(&[u8]) -> Option<T>,
+) -> Option<Option<T>> {
+    match tokens.plain_number() {
+        Some(number) => Some(plain(number)),
+        None => tokens.next().map(careful),
+    }
 }
 
 /// Puts the value to a storage line: behind the line in `input`, or to come.
