@@ -89,7 +89,7 @@ pub(super) fn parse<'a>(
         }
         _ => return server_command(word, line, size, tokens),
     };
-    store(store_form, input, line, size, tokens, seed, state)
+    store(tokens, input, store_form, size, seed, state)
 }
 
 /// More bytes than this are not worth waiting for, unless they are the keys of a get.
@@ -276,11 +276,10 @@ enum StoreForm {
 ///
 /// then the value and `\r\n`. Once `<bytes>` is known, a refused line takes the value with it.
 fn store<'a>(
-    form: StoreForm,
-    input: &'a [u8],
-    line: &'a [u8],
-    line_size: usize,
     mut tokens: Tokens<'a>,
+    input: &'a [u8],
+    form: StoreForm,
+    line_size: usize,
     seed: &KeySeed,
     state: &mut State,
 ) -> Parsed<'a> {
@@ -299,6 +298,7 @@ fn store<'a>(
     let Some(value_size) = bytes.filter(|&size| size <= VALUE_SIZE_MAX) else {
         return say(Word::BadLine, line_size);
     };
+    let spelling = Spelling::classic(lex::says_noreply(tokens.rest()));
     let (mode, cas_compare) = match form {
         StoreForm::Plain(mode) => (Some(mode), None),
         StoreForm::Cas => match tokens.next().and_then(number::strict_u64) {
@@ -306,9 +306,6 @@ fn store<'a>(
             None => (None, None),
         },
     };
-    let silent = !tokens.rest().is_empty() && lex::says_noreply(tokens.rest())
-        || form == StoreForm::Cas && mode.is_none() && lex::says_noreply(line);
-    let spelling = Spelling::classic(silent);
     let (Some(mode), Some(flags), Some(exptime), 1..=KEY_SIZE_MAX) = (mode, flags, exptime, key.len()) else {
         *state = State::Skip(value_size + 2);
         return Parsed::Say {
