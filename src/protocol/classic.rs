@@ -194,6 +194,10 @@ pub(super) fn next_key<'a>(input: &'a [u8], from: usize, seed: &KeySeed, state: 
         return Parsed::Partial;
     };
     let end = line_left.map_or(input.len(), |left| from + left);
+    if end > input.len() {
+        // The line was here in whole; a caller who hands in less of it has more to hand in.
+        return Parsed::Partial;
+    }
     let bytes = lex::after_spaces(&input[from..end]);
     let start = end - bytes.len();
     let Some(size) = memchr2(b' ', b'\n', &bytes[..bytes.len().min(KEY_SIZE_MAX + 2)]) else {
