@@ -89,7 +89,7 @@ pub(super) fn parse<'a>(
         }
         _ => return server_command(word, line, size, tokens),
     };
-    store(store_form, input, line, size, tokens, seed, state)
+    store(tokens, input, store_form, size, seed, state)
 }
 
 /// More bytes than this are not worth waiting for, unless they are the keys of a get.
@@ -194,6 +194,10 @@ pub(super) fn next_key<'a>(input: &'a [u8], from: usize, seed: &KeySeed, state: 
         return Parsed::Partial;
     };
     let end = line_left.map_or(input.len(), |left| from + left);
+    if end > input.len() {
+        // The line was here in whole; a caller who hands in less of it has more to hand in.
+        return Parsed::Partial;
+    }
     let bytes = lex::after_spaces(&input[from..end]);
     let start = end - bytes.len();
     let Some(size) = memchr2(b' ', b'\n', &bytes[..bytes.len().min(KEY_SIZE_MAX + 2)]) else {
@@ -276,22 +280,29 @@ enum StoreForm {
 ///
 /// then the value and `\r\n`. Once `<bytes>` is known, a refused line takes the value with it.
 fn store<'a>(
-    form: StoreForm,
-    input: &'a [u8],
-    line: &'a [u8],
-    line_size: usize,
     mut tokens: Tokens<'a>,
+    input: &'a [u8],
+    form: StoreForm,
+    line_size: usize,
     seed: &KeySeed,
     state: &mut State,
 ) -> Parsed<'a> {
-    let (Some(key), Some(flags), Some(exptime), Some(bytes)) =
-        (tokens.next(), tokens.next(), tokens.next(), tokens.next())
-    else {
+    let (Some(key), Some(flags), Some(exptime), Some(bytes)) = (
+        tokens.next(),
+        field(&mut tokens, |flags| Some(flags as u32), number::c_flags),
+        field(
+            &mut tokens,
+            |exptime| Some(i64::try_from(exptime).ok()? as i32),
+            number::c_exptime,
+        ),
+        field(&mut tokens, Some, number::strict_u64),
+    ) else {
         return say(Word::BadLine, line_size);
     };
-    let Some(value_size) = number::strict_u64(bytes).filter(|&size| size <= VALUE_SIZE_MAX) else {
+    let Some(value_size) = bytes.filter(|&size| size <= VALUE_SIZE_MAX) else {
         return say(Word::BadLine, line_size);
     };
+    let spelling = Spelling::classic(lex::says_noreply(tokens.rest()));
     let (mode, cas_compare) = match form {
         StoreForm::Plain(mode) => (Some(mode), None),
         StoreForm::Cas => match tokens.next().and_then(number::strict_u64) {
@@ -299,15 +310,7 @@ fn store<'a>(
             None => (None, None),
         },
     };
-    let silent = !tokens.rest().is_empty() && lex::says_noreply(tokens.rest())
-        || form == StoreForm::Cas && mode.is_none() && lex::says_noreply(line);
-    let spelling = Spelling::classic(silent);
-    let (Some(mode), Some(flags), Some(exptime), 1..=KEY_SIZE_MAX) = (
-        mode,
-        number::c_flags(flags),
-        number::c_exptime(exptime),
-        key.len(),
-    ) else {
+    let (Some(mode), Some(flags), Some(exptime), 1..=KEY_SIZE_MAX) = (mode, flags, exptime, key.len()) else {
         *state = State::Skip(value_size + 2);
         return Parsed::Say {
             word: Word::BadLine,
@@ -326,6 +329,19 @@ fn store<'a>(
         }),
     };
     with_value(input, request, spelling, &[], line_size, value_size as usize)
+}
+
+/// The next token as a number: `plain` has the digits that nearly everybody sends, `careful` the token otherwise.
+/// `None` if there is no token, `Some(None)` if it is not such a number.
+fn field<T>(
+    tokens: &mut Tokens<'_>,
+    plain: impl FnOnce(u64) -> Option<T>,
+    careful: impl FnOnce(&[u8]) -> Option<T>,
+) -> Option<Option<T>> {
+    match tokens.plain_number() {
+        Some(number) => Some(plain(number)),
+        None => tokens.next().map(careful),
+    }
 }
 
 /// Puts the value to a storage line: behind the line in `input`, or to come.

@@ -63,6 +63,27 @@ impl<'a> Tokens<'a> {
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
+
+    /// Takes the next token if it is a plain number: digits only, and few enough that they cannot overflow. Anything
+    /// else is left where it is, to be taken as a token and read with care.
+    pub(super) fn plain_number(&mut self) -> Option<u64> {
+        const DIGITS_MAX: usize = 19;
+        let bytes = after_spaces(self.rest);
+        let mut number = 0u64;
+        for (count, &byte) in bytes.iter().enumerate() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                self.rest = (byte == b' ' && count > 0).then(|| &bytes[count..])?;
+                return Some(number);
+            }
+            if count == DIGITS_MAX {
+                return None;
+            }
+            number = number * 10 + u64::from(digit);
+        }
+        self.rest = (!bytes.is_empty()).then(|| &bytes[bytes.len()..])?;
+        Some(number)
+    }
 }
 
 impl<'a> Iterator for Tokens<'a> {
@@ -88,10 +109,9 @@ pub(super) fn last_token(line: &[u8]) -> &[u8] {
     &line[start..]
 }
 
-/// Whether the line's last token asks for silence.
+/// Whether the line's last token, behind at least one space, asks for silence.
 pub(super) fn says_noreply(line: &[u8]) -> bool {
-    // The last byte settles it for nearly every line.
-    matches!(line.last(), Some(b'y' | b' ')) && last_token(line) == b"noreply"
+    line.ends_with(b" noreply") || line.ends_with(b" ") && last_token(line) == b"noreply"
 }
 
 /// Whether any token of these is longer than a key may be.
@@ -124,6 +144,20 @@ mod tests {
         assert_eq!(tokens(b"  a"), "a");
         assert_eq!(tokens(b"   "), "");
         assert_eq!(tokens(b"get\tk \x00\xff"), "get\\tk|\\x00\\xff");
+    }
+
+    #[test]
+    fn plain_numbers_are_taken_and_others_left() {
+        let mut tokens = Tokens::of(b" 12  0 9999999999999999999 10000000000000000000 -1 1x  7");
+        let numbers: Vec<_> = std::iter::from_fn(|| tokens.plain_number()).collect();
+        assert_eq!(numbers, [12, 0, 9_999_999_999_999_999_999]);
+        for careful in ["10000000000000000000", "-1", "1x"] {
+            assert_eq!(tokens.plain_number(), None);
+            assert_eq!(tokens.next(), Some(careful.as_bytes()));
+        }
+        assert_eq!(tokens.plain_number(), Some(7));
+        assert_eq!(tokens.plain_number(), None);
+        assert_eq!(tokens.next(), None);
     }
 
     #[test]

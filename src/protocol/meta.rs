@@ -67,10 +67,10 @@ struct Flags<'a> {
 }
 
 impl<'a> Flags<'a> {
-    fn parse(text: &'a [u8], tokens_max: usize) -> Result<Flags<'a>, Word> {
-        let mut parsed = Flags::default();
+    /// Reads the flags of `text`, of which there may be `flags_max`.
+    fn read(&mut self, text: &'a [u8], flags_max: usize) -> Result<(), Word> {
         for (index, (letter, token)) in flags(text).enumerate() {
-            if index == tokens_max {
+            if index == flags_max {
                 return Err(Word::FlagsTooLong);
             }
             let bit = match letter.wrapping_sub(b'A') {
@@ -80,27 +80,27 @@ impl<'a> Flags<'a> {
             if KNOWN & bit == 0 {
                 return Err(Word::InvalidFlag);
             }
-            if parsed.seen & bit != 0 {
+            if self.seen & bit != 0 {
                 return Err(Word::DuplicateFlag);
             }
-            parsed.seen |= bit;
+            self.seen |= bit;
             let seconds = || digits::strict_i32(token).ok_or(Word::BadToken);
             let unique = || digits::strict_u64(token).ok_or(Word::BadToken);
             match letter {
-                b'T' => parsed.exptime = Some(Exptime(seconds()?.into())),
-                b'N' => parsed.vivify = Some(Exptime(seconds()?.into())),
-                b'R' => parsed.recache_below = Some(seconds()?),
-                b'C' => parsed.cas = Some(unique()?),
-                b'E' => parsed.cas_new = Some(unique()?).filter(|&unique| unique != 0),
-                b'F' => parsed.client_flags = Some(digits::strict_u32(token).ok_or(Word::BadLine)?),
-                b'J' => parsed.initial = Some(digits::strict_u64(token).ok_or(Word::InvalidInitial)?),
-                b'D' => parsed.delta = Some(digits::strict_u64(token).ok_or(Word::InvalidMetaDelta)?),
-                b'M' => parsed.mode = Some(token),
-                b'O' => parsed.opaque_is_long = token.len() >= OPAQUE_SIZE_MAX,
+                b'T' => self.exptime = Some(Exptime(seconds()?.into())),
+                b'N' => self.vivify = Some(Exptime(seconds()?.into())),
+                b'R' => self.recache_below = Some(seconds()?),
+                b'C' => self.cas = Some(unique()?),
+                b'E' => self.cas_new = Some(unique()?).filter(|&unique| unique != 0),
+                b'F' => self.client_flags = Some(digits::strict_u32(token).ok_or(Word::BadLine)?),
+                b'J' => self.initial = Some(digits::strict_u64(token).ok_or(Word::InvalidInitial)?),
+                b'D' => self.delta = Some(digits::strict_u64(token).ok_or(Word::InvalidMetaDelta)?),
+                b'M' => self.mode = Some(token),
+                b'O' => self.opaque_is_long = token.len() >= OPAQUE_SIZE_MAX,
                 _ => {}
             }
         }
-        Ok(parsed)
+        Ok(())
     }
 
     fn has(&self, letter: u8) -> bool {
@@ -251,21 +251,21 @@ fn request<'a>(
     if key.len() > KEY_SIZE_MAX {
         return Err(Word::BadLine);
     }
-    let flags = match verb {
-        MetaVerb::Get | MetaVerb::Delete => Flags::parse(text, TOKENS_MAX - 2)?,
-        MetaVerb::Set => Flags::parse(text, TOKENS_MAX - 3)?,
+    let mut flags = Flags::default();
+    match verb {
+        MetaVerb::Get | MetaVerb::Delete => flags.read(text, TOKENS_MAX - 2)?,
+        MetaVerb::Set => flags.read(text, TOKENS_MAX - 3)?,
         MetaVerb::Arithmetic => {
-            Flags::parse(text, TOKENS_MAX - 2).map_err(|_| Word::InvalidOrDuplicateFlag)?
+            let read = flags.read(text, TOKENS_MAX - 2);
+            read.map_err(|_| Word::InvalidOrDuplicateFlag)?;
         }
         // Only b has a meaning, and nothing else is looked at.
-        MetaVerb::Debug => Flags {
-            seen: match self::flags(text).any(|(letter, _)| letter == b'b') {
-                true => 1 << (b'b' - b'A'),
-                false => 0,
-            },
-            ..Flags::default()
-        },
-    };
+        MetaVerb::Debug => {
+            if self::flags(text).any(|(letter, _)| letter == b'b') {
+                flags.seen = 1 << (b'b' - b'A');
+            }
+        }
+    }
     if flags.opaque_is_long {
         return Err(Word::OpaqueTooLong);
     }

@@ -147,6 +147,11 @@ fn mg_answers_flags_in_the_order_asked() {
         ..HIT
     };
     check("mg foo t\r\n", Reply::Hit(forever), "HD t-1\r\n");
+    let past = Hit {
+        left_after: Some(-7),
+        ..HIT
+    };
+    check("mg foo T-1 t\r\n", Reply::Hit(past), "HD t-7\r\n");
     check("mg foo v k O9\r\n", Reply::Miss, "EN kfoo O9\r\n");
     check("mg foo v q k\r\n", Reply::Miss, "");
     check("mg foo N1\r\n", Reply::NoMemory, "SERVER_ERROR out of memory\r\n");
