@@ -147,7 +147,7 @@ impl<S: Wire> Core<S> {
 
     /// Whether there is something to do without any event from outside.
     pub fn has_work(&self) -> bool {
-        !self.to_resume.is_empty() || !self.mailbox.is_empty()
+        !self.noted.is_empty() || !self.to_resume.is_empty() || !self.mailbox.is_empty()
     }
 
     /// The core is about to sleep. Returns false if a letter has come after all.

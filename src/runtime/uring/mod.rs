@@ -129,9 +129,13 @@ impl Loop {
             }
             self.arm();
             self.wake_peers();
-            self.wait();
+            self.ring.enter(false);
             self.ring.take_completions(&mut completions);
             self.settle_sends(&completions, &mut sending);
+            if completions.is_empty() && !self.core.has_work() {
+                self.wait();
+                self.ring.take_completions(&mut completions);
+            }
             self.turn(&completions);
         }
         debug!("core {} has ended", self.core.me());
@@ -241,12 +245,8 @@ impl Loop {
         });
     }
 
-    /// Submits, and waits until there is something to do: first with open eyes, where that has paid, then asleep.
+    /// Waits until there is something to do: first with open eyes, where that has paid, then asleep.
     fn wait(&mut self) {
-        self.ring.enter(false);
-        if self.core.has_work() || self.ring.has_news() {
-            return;
-        }
         let window = self.patience.window();
         let began = Instant::now();
         if !window.is_zero() {
