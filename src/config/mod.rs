@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-/// What `version` answers. libmemcached wants N.N.N with a major number of at least 1: this is the memcached whose
-/// protocol we speak.
-pub const PROTOCOL_VERSION: &str = "1.6.45-ringcached";
+/// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
+/// numbers of at most 255, the first at least 1, and nothing else.
+pub const PROTOCOL_VERSION: &str = "1.6.45";
 
 /// A memcached-protocol cache server: thread per core, shared nothing.
 #[derive(Debug, Parser)]
-#[command(name = "ringcached", version = PROTOCOL_VERSION, disable_version_flag = true)]
+#[command(name = "ringcached", version = PROTOCOL_VERSION, disable_version_flag = true, args_override_self = true)]
 #[command(after_help = "Options that memcached knows and that are not listed here come with a later version.")]
 struct Options {
     /// TCP port to listen on; 0 for none, -1 for any that is free

@@ -254,8 +254,10 @@ impl<S: Wire> Core<S> {
         if !self.has_settled && self.outboxes.are_empty() {
             self.has_settled = true;
             self.mesh.settled.fetch_add(1, Ordering::AcqRel);
-            for core in (0..self.mesh.cores()).filter(|&core| core != self.me) {
-                self.wakes.note(core);
+            // Others may wait for just this: a letter reaches them even if they are about to sleep.
+            let me = self.me;
+            for core in (0..self.mesh.cores()).filter(|&core| core != me) {
+                self.hand_over(core, Letter::Stop);
             }
         }
         self.mesh.settled.load(Ordering::Acquire) == self.mesh.cores() && self.mailbox.is_empty()

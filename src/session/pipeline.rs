@@ -19,10 +19,10 @@ use crate::command::Reply;
 use crate::protocol::{self, Tail};
 
 /// Most requests of one connection that may be under way to other cores.
-const GAPS_MAX: usize = 1024;
+const GAPS_MAX: usize = 256;
 
-/// Gaps allowed before the size of this connection's answers is known.
-const GAPS_START: usize = 64;
+/// Gaps allowed before the size of this connection's answers is known: each may bring a whole value.
+const GAPS_START: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
