@@ -29,6 +29,17 @@ fn main() {
     if std::env::args().any(|argument| argument == "stall") {
         return stall();
     }
+    if std::env::args().any(|argument| argument == "profile") {
+        let mut shard = shard(1024, &Settings::default());
+        let keys: Vec<[u8; 30]> = (0..4000).map(key).collect();
+        keys.iter().for_each(|key| set(&mut shard, key, &[1; 100]));
+        let ours = measure(10_000_000, |count| {
+            let read = scattered(4000, count).filter_map(|index| get(&mut shard, &keys[index])).sum::<usize>();
+            assert_eq!(read, count * 100);
+        });
+        println!("{ours}");
+        return;
+    }
     println!("{:>34} {:>9} {:>9}", "ns per operation", "shard", "HashMap");
     for (items, name) in [(4_000, "4 K items"), (1_000_000, "1 M items")] {
         compare(items, name);
@@ -98,7 +109,9 @@ fn compare(items: usize, name: &str) {
     let mut shard = shard(1024, &Settings::default());
     let mut map: HashMap<Box<[u8]>, Vec<u8>> = HashMap::new();
     let count = 1_000_000;
-    let print = |what: &str, ours: f64, maps: f64| println!("{:>34} {ours:>9.1} {maps:>9.1}", format!("{name}, {what}"));
+    let print = |what: &str, ours: f64, maps: f64| {
+        println!("{:>34} {ours:>9.1} {maps:>9.1}", format!("{name}, {what}"))
+    };
 
     let start = Instant::now();
     keys[..items].iter().for_each(|key| set(&mut shard, key, &value));
@@ -110,17 +123,23 @@ fn compare(items: usize, name: &str) {
     print("set, new", ours, start.elapsed().as_nanos() as f64 / items as f64);
 
     let ours = measure(count, |count| {
-        let read = scattered(items, count).filter_map(|index| get(&mut shard, &keys[index])).sum::<usize>();
+        let read = scattered(items, count)
+            .filter_map(|index| get(&mut shard, &keys[index]))
+            .sum::<usize>();
         assert_eq!(read, count * value.len());
     });
     let maps = measure(count, |count| {
         let found = scattered(items, count).filter_map(|index| map.get(&keys[index][..]));
-        assert_eq!(found.map(|value| black_box(&value[..]).len()).sum::<usize>(), count * value.len());
+        assert_eq!(
+            found.map(|value| black_box(&value[..]).len()).sum::<usize>(),
+            count * value.len()
+        );
     });
     print("get, hit", ours, maps);
 
     let ours = measure(count, |count| {
-        let missing = scattered(items, count).filter(|&index| get(&mut shard, &keys[items + index]).is_none());
+        let missing =
+            scattered(items, count).filter(|&index| get(&mut shard, &keys[items + index]).is_none());
         assert_eq!(missing.count(), count);
     });
     let maps = measure(count, |count| {
@@ -161,7 +180,10 @@ fn evicting(size: usize) {
     let count = (megabytes << 20) / (size + 56);
     let value = vec![b'v'; size];
     for (eviction, name) in [(Eviction::default(), "probation"), (Eviction::Clock, "clock")] {
-        let settings = Settings { eviction, ..Settings::default() };
+        let settings = Settings {
+            eviction,
+            ..Settings::default()
+        };
         let mut shard = shard(megabytes as u64, &settings);
         let mut next = 0;
         let mut round = |shard: &mut Shard, share_read: usize| {
@@ -196,7 +218,9 @@ fn stall() {
     let value = [b'v'; 10];
     for round in 0..3 {
         let mut shard = shard(560, &Settings::default());
-        let mut phase = |name: &str, range: std::ops::Range<usize>, one: &mut dyn FnMut(&mut Shard, &[u8; 30])| {
+        let mut phase = |name: &str,
+                         range: std::ops::Range<usize>,
+                         one: &mut dyn FnMut(&mut Shard, &[u8; 30])| {
             let mut times: Vec<u32> = Vec::with_capacity(range.len());
             for index in range {
                 let key = key(index);
@@ -216,8 +240,14 @@ fn stall() {
                 shard.counters().curr_items,
             );
         };
-        phase("set, growing", 0..ITEMS, &mut |shard, key| set(shard, key, &value));
-        phase("get", 0..ITEMS, &mut |shard, key| drop(get(shard, key)));
-        phase("set, full", ITEMS..ITEMS + ITEMS / 2, &mut |shard, key| set(shard, key, &value));
+        phase("set, growing", 0..ITEMS, &mut |shard, key| {
+            set(shard, key, &value)
+        });
+        phase("get", 0..ITEMS, &mut |shard, key| {
+            get(shard, key);
+        });
+        phase("set, full", ITEMS..ITEMS + ITEMS / 2, &mut |shard, key| {
+            set(shard, key, &value)
+        });
     }
 }

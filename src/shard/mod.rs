@@ -191,38 +191,26 @@ impl Shard {
     }
 
     fn get(&mut self, request: &Request<'_>, get: &Get, now: Now) -> Reply<'_> {
-        let tokens = get.tokens.unwrap_or_default();
         let found = self.find(request, now);
-        let id = match (found, tokens.vivify) {
-            (Some(id), _) => id,
-            (None, Some(exptime)) => match self.vivify(request, &tokens, exptime, now) {
-                Some(id) => id,
-                None => {
-                    self.counters.cmd_get += 1;
-                    self.counters.get_misses += 1;
-                    return Reply::NoMemory;
-                }
-            },
-            (None, None) => {
-                // A meta get that would have touched counts as a get.
-                if get.touch.is_some() && get.tokens.is_none() {
-                    self.counters.cmd_touch += 1;
-                    self.counters.touch_misses += 1;
-                } else {
-                    self.counters.cmd_get += 1;
-                    self.counters.get_misses += 1;
-                }
-                return Reply::Miss;
+        let Some(id) = found.or_else(|| self.vivify(request, get.tokens.as_ref()?, now)) else {
+            // A meta get that would have touched counts as a get.
+            if get.touch.is_some() && get.tokens.is_none() {
+                self.counters.cmd_touch += 1;
+                self.counters.touch_misses += 1;
+            } else {
+                self.counters.cmd_get += 1;
+                self.counters.get_misses += 1;
             }
+            let vivifies = get.tokens.is_some_and(|tokens| tokens.vivify.is_some());
+            return if vivifies { Reply::NoMemory } else { Reply::Miss };
         };
         let before = self.slab.item(id).header;
         let mut after = before;
         let mut won = false;
-        if get.tokens.is_some() {
+        if let Some(tokens) = &get.tokens {
             let expires_soon = || {
                 let left = before.deadline().left(now.seconds);
-                left.zip(tokens.recache_below)
-                    .is_some_and(|(left, below)| left < i64::from(below))
+                left.zip(tokens.recache_below).is_some_and(|(left, below)| left < i64::from(below))
             };
             won = found.is_none() || !before.has(TOKEN_SENT) && (before.has(STALE) || expires_soon());
             if won {

@@ -362,18 +362,12 @@ impl Shard {
         }
     }
 
-    /// The empty item that a meta get makes on a miss.
-    pub(super) fn vivify(
-        &mut self,
-        request: &Request<'_>,
-        tokens: &Tokens,
-        exptime: Exptime,
-        now: Now,
-    ) -> Option<ItemId> {
+    /// The empty item that a meta get makes on a miss, if it asks for one.
+    pub(super) fn vivify(&mut self, request: &Request<'_>, tokens: &Tokens, now: Now) -> Option<ItemId> {
         let draft = Draft {
             key: request.key,
             flags: 0,
-            deadline: now.deadline(exptime),
+            deadline: now.deadline(tokens.vivify?),
             accessed: now.seconds.0,
             cas: self.new_cas(tokens.vivify_cas),
             key_is_binary: tokens.key_is_binary,
