@@ -29,17 +29,6 @@ fn main() {
     if std::env::args().any(|argument| argument == "stall") {
         return stall();
     }
-    if std::env::args().any(|argument| argument == "profile") {
-        let mut shard = shard(1024, &Settings::default());
-        let keys: Vec<[u8; 30]> = (0..4000).map(key).collect();
-        keys.iter().for_each(|key| set(&mut shard, key, &[1; 100]));
-        let ours = measure(10_000_000, |count| {
-            let read = scattered(4000, count).filter_map(|index| get(&mut shard, &keys[index])).sum::<usize>();
-            assert_eq!(read, count * 100);
-        });
-        println!("{ours}");
-        return;
-    }
     println!("{:>34} {:>9} {:>9}", "ns per operation", "shard", "HashMap");
     for (items, name) in [(4_000, "4 K items"), (1_000_000, "1 M items")] {
         compare(items, name);
@@ -89,7 +78,7 @@ fn set(shard: &mut Shard, key: &[u8], value: &[u8]) {
 fn scattered(items: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count as u64).map(move |step| {
         let mixed = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (((mixed ^ mixed >> 29) >> 32) * items as u64 >> 32) as usize
+        ((((mixed ^ (mixed >> 29)) >> 32) * items as u64) >> 32) as usize
     })
 }
 

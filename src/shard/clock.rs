@@ -26,8 +26,9 @@ use crate::memory::Page;
 use crate::time::{Now, Seconds};
 
 /// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
-/// costs more, by its size. Some 100 ns each, so the bound keeps the whole below a millisecond.
-const FOREGROUND_COST_MAX: usize = 3000;
+/// costs more, by its size. Some 200 ns each in a large shard, where every one misses the processor's cache; then as
+/// much again may follow for the page that is forgotten as a whole.
+const FOREGROUND_COST_MAX: usize = 1000;
 
 /// What one call of `maintain` may spend, in the same coin.
 const BACKGROUND_COST_MAX: usize = 300;
@@ -85,10 +86,12 @@ impl Shard {
         if !self.slab.has_numbers() {
             return None;
         }
-        if self.settings.evict && self.spare.is_empty() {
-            // The hand needs a page to copy to before it can free its first.
-            self.spare.extend(self.pool.take());
-            self.counters.pages += self.spare.len() as u64;
+        // The hand needs pages to copy to before it can free its first.
+        while self.spare.len() < self.spare_min()
+            && let Some(page) = self.pool.take()
+        {
+            self.counters.pages += 1;
+            self.spare.push(page);
         }
         if self.spare.len() > self.spare_min() {
             return self.spare.pop();
@@ -98,9 +101,14 @@ impl Shard {
         Some(page)
     }
 
-    /// Pages that only the hand may use.
-    fn spare_min(&self) -> usize {
-        usize::from(self.settings.evict)
+    /// Pages that only the hand may use. Survivors of one page fill one other at most; a plain CLOCK needs a second,
+    /// because new items go to the same pages as survivors and may take their place.
+    pub(super) fn spare_min(&self) -> usize {
+        match (self.settings.evict, self.settings.eviction) {
+            (false, _) => 0,
+            (true, Eviction::Probation { .. }) => 1,
+            (true, Eviction::Clock) => 2,
+        }
     }
 
     /// Takes a page that nobody uses any more.

@@ -37,7 +37,7 @@ pub use large::Reservation;
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
 use crate::memory::{Page, Pool};
-use crate::time::{Exptime, Now, Seconds};
+use crate::time::{Deadline, Exptime, Now, Seconds};
 use clock::{Crawl, Sweep};
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
@@ -113,6 +113,14 @@ impl Eviction {
     }
 }
 
+/// What a get did to an item.
+struct Event {
+    /// The deadline that it has now.
+    after: Deadline,
+    won: bool,
+    vivified: bool,
+}
+
 /// One core's cache.
 pub struct Shard {
     settings: Settings,
@@ -122,7 +130,7 @@ pub struct Shard {
     slab: Slab,
     larges: LargeValues,
     ghosts: Ghosts,
-    /// Empty pages in reserve. While the shard evicts, the last of them is the hand's, to copy survivors to.
+    /// Empty pages in reserve. While the shard evicts, the last of them are the hand's, to copy survivors to.
     spare: Vec<Page>,
     spare_max: usize,
     /// Pages of large values, by the ring of their items.
@@ -152,7 +160,7 @@ impl Shard {
             hash_bytes: table.size() as u64,
             ..Counters::default()
         };
-        Shard {
+        let mut shard = Shard {
             settings: *settings,
             seed,
             table,
@@ -160,7 +168,7 @@ impl Shard {
             larges: LargeValues::default(),
             ghosts: Ghosts::default(),
             spare: Vec::new(),
-            spare_max: 1 + (pages / 256).clamp(1, 4),
+            spare_max: 0,
             large_pages: [0; 2],
             sweep: None,
             credit: 0,
@@ -171,7 +179,9 @@ impl Shard {
             scratch: Vec::new(),
             counters,
             pool,
-        }
+        };
+        shard.spare_max = shard.spare_min() + (pages / 256).clamp(1, 4);
+        shard
     }
 
     /// Does what the request asks.
@@ -210,7 +220,8 @@ impl Shard {
         if let Some(tokens) = &get.tokens {
             let expires_soon = || {
                 let left = before.deadline().left(now.seconds);
-                left.zip(tokens.recache_below).is_some_and(|(left, below)| left < i64::from(below))
+                left.zip(tokens.recache_below)
+                    .is_some_and(|(left, below)| left < i64::from(below))
             };
             won = found.is_none() || !before.has(TOKEN_SENT) && (before.has(STALE) || expires_soon());
             if won {
@@ -234,12 +245,12 @@ impl Shard {
         if after != before {
             self.slab.set_header(id, &after);
         }
-        Reply::Hit(Hit {
-            left_after: after.deadline().left(now.seconds),
+        let event = Event {
+            after: after.deadline(),
             won,
             vivified: found.is_none(),
-            ..self.hit(id, &before, now.seconds)
-        })
+        };
+        self.hit(id, &before, event, now.seconds)
     }
 
     fn touch(&mut self, request: &Request<'_>, exptime: Exptime, now: Now) -> Reply<'_> {
@@ -266,7 +277,15 @@ impl Shard {
     fn inspect(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
         self.counters.cmd_meta += 1;
         match self.find(request, now) {
-            Some(id) => Reply::Hit(self.hit(id, &self.slab.item(id).header, now.seconds)),
+            Some(id) => {
+                let header = self.slab.item(id).header;
+                let event = Event {
+                    after: header.deadline(),
+                    won: false,
+                    vivified: false,
+                };
+                self.hit(id, &header, event, now.seconds)
+            }
             None => Reply::Miss,
         }
     }
@@ -400,27 +419,27 @@ impl Shard {
         }
     }
 
-    /// The item as it is found; times and marks are those of `before`.
-    fn hit(&self, id: ItemId, before: &Header, now: Seconds) -> Hit<'_> {
+    /// The item as it is found; times and marks are those of `before`. Makes the whole reply at once: it is larger
+    /// than a cache line, and copying it about showed in profiles.
+    fn hit(&self, id: ItemId, before: &Header, event: Event, now: Seconds) -> Reply<'_> {
         let item = self.slab.item(id);
-        let left = before.deadline().left(now);
-        Hit {
+        Reply::Hit(Hit {
             key: item.key(),
             value: self.value(&item),
             flags: item.flags(),
             cas: item.cas(),
-            left_before: left,
-            left_after: left,
+            left_before: before.deadline().left(now),
+            left_after: event.after.left(now),
             idle: now.since(Seconds(before.accessed)),
             fetched: before.has(FETCHED),
             key_is_binary: before.key_is_binary(),
-            won: false,
+            won: event.won,
             stale: before.has(STALE),
             token_sent: before.has(TOKEN_SENT),
-            vivified: false,
+            vivified: event.vivified,
             class: self.band(id, &item),
             item_size: self.size(&item) as u32,
-        }
+        })
     }
 
     /// The class as statistics show it.
