@@ -88,17 +88,39 @@ impl Shard {
         }
         // The hand needs pages to copy to before it can free its first.
         while self.spare.len() < self.spare_min()
-            && let Some(page) = self.pool.take()
+            && let Some(page) = self.take_from_pool()
         {
-            self.counters.pages += 1;
             self.spare.push(page);
         }
         if self.spare.len() > self.spare_min() {
             return self.spare.pop();
         }
-        let page = self.pool.take()?;
-        self.counters.pages += 1;
-        Some(page)
+        self.take_from_pool()
+    }
+
+    fn take_from_pool(&mut self) -> Option<Page> {
+        let promised = self.counters.pages < self.pages_floor;
+        let page = if promised {
+            self.pool.take_promised()
+        } else {
+            self.pool.take()
+        };
+        if page.is_some() {
+            self.own_pages(self.counters.pages + 1);
+        }
+        page
+    }
+
+    /// Whether the pool has no page for this shard.
+    fn is_full(&self) -> bool {
+        self.counters.pages >= self.pages_floor && self.pool.is_exhausted()
+    }
+
+    /// Counts the pages of this shard, and tells the pool how many it lacks to its floor.
+    pub(super) fn own_pages(&mut self, pages: u64) {
+        let short = |pages: u64| self.pages_floor.saturating_sub(pages) as usize;
+        self.pool.change_promise(short(self.counters.pages), short(pages));
+        self.counters.pages = pages;
     }
 
     /// Pages that only the hand may use. Survivors of one page fill one other at most; a plain CLOCK needs a second,
@@ -116,7 +138,7 @@ impl Shard {
         if self.spare.len() < self.spare_max {
             self.spare.push(page);
         } else {
-            self.counters.pages -= 1;
+            self.own_pages(self.counters.pages - 1);
             self.pool.give(page);
         }
     }
@@ -134,7 +156,7 @@ impl Shard {
             let page = self.free_page().or_else(|| self.sweep_for_page(&mut cost, now));
             match page {
                 Some(page) => {
-                    self.counters.pages -= 1;
+                    self.own_pages(self.counters.pages - 1);
                     pages.push(page);
                 }
                 None => {
@@ -157,7 +179,7 @@ impl Shard {
 
     /// Sweeps in proportion to what a store takes, while the reserve is below its target.
     fn pay(&mut self, size: usize, now: Now) {
-        if self.spare.len() >= self.spare_max || !self.pool.is_exhausted() {
+        if self.spare.len() >= self.spare_max || !self.is_full() {
             return;
         }
         self.credit = (self.credit + size * SWEEP_PER_STORED).min(self.pool.page_size());
@@ -180,7 +202,7 @@ impl Shard {
         while self.settings.evict
             && cost > 0
             && self.spare.len() < self.spare_max
-            && self.pool.is_exhausted()
+            && self.is_full()
             && let Some(spent) = self.sweep(false, now)
         {
             cost = cost.saturating_sub(spent);
@@ -312,11 +334,7 @@ impl Shard {
         }
         let page = match self.spare.pop() {
             Some(page) => page,
-            None => {
-                let page = self.pool.take()?;
-                self.counters.pages += 1;
-                page
-            }
+            None => self.take_from_pool()?,
         };
         self.slab.open_page(page, class, Ring::Main);
         self.slab.take_chunk(class, Ring::Main)

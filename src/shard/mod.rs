@@ -133,6 +133,8 @@ pub struct Shard {
     /// Empty pages in reserve. While the shard evicts, the last of them are the hand's, to copy survivors to.
     spare: Vec<Page>,
     spare_max: usize,
+    /// Pages that the pool keeps for this shard, so that no shard starves because others were first.
+    pages_floor: u64,
     /// Pages of large values, by the ring of their items.
     large_pages: [usize; 2],
     sweep: Option<Sweep>,
@@ -169,6 +171,11 @@ impl Shard {
             ghosts: Ghosts::default(),
             spare: Vec::new(),
             spare_max: 0,
+            pages_floor: if settings.shards > 1 {
+                (pages / 4).max(pages.min(4)) as u64
+            } else {
+                0
+            },
             large_pages: [0; 2],
             sweep: None,
             credit: 0,
@@ -180,6 +187,7 @@ impl Shard {
             counters,
             pool,
         };
+        shard.pool.change_promise(0, shard.pages_floor as usize);
         shard.spare_max = shard.spare_min() + (pages / 256).clamp(1, 4);
         shard
     }
@@ -509,6 +517,8 @@ impl Shard {
 impl Drop for Shard {
     /// The pages go back: the pool outlives the shard.
     fn drop(&mut self) {
+        self.pool
+            .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
         self.pool.give_all(self.spare.drain(..));
         self.pool.give_all(std::mem::take(&mut self.larges).into_pages());
         self.pool.give_all(self.slab.take_pages());

@@ -323,7 +323,7 @@ impl Shard {
         self.slab.write(id, &draft, value);
         self.counters.bytes += (size + large_size) as u64;
         self.counters.curr_items += 1;
-        self.counters.pages += large_pages as u64;
+        self.own_pages(self.counters.pages + large_pages as u64);
         self.large_pages[self.slab.ring_of(id) as usize] += large_pages;
         let old = match old {
             // Making room may have moved the old item, or forgotten it.

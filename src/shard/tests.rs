@@ -75,6 +75,19 @@ impl Cache {
         );
     }
 
+    /// For long loops, in which the caller checks.
+    #[track_caller]
+    fn set_unchecked(&mut self, key: &str, value: &str) {
+        let request = Request {
+            key: key.as_bytes(),
+            hash: self.seed.hash(key.as_bytes()),
+            value: value.as_bytes(),
+            operation: Operation::Store(store(StoreMode::Set)),
+        };
+        let reply = self.shard.execute(&request, self.now);
+        assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    }
+
     #[track_caller]
     fn get(&mut self, key: &str, want: &str) {
         self.check(key, "", Operation::Get(Get::PLAIN), want);
@@ -333,7 +346,7 @@ fn a_full_cache_forgets_what_nobody_asks_for() {
             cache.set(&format!("hot-{index}"), &"h".repeat(index * 20));
         }
         for index in 0..2000 {
-            cache.set(&format!("cold-{index}"), &"c".repeat(index % 500));
+            cache.set_unchecked(&format!("cold-{index}"), &"c".repeat(index % 500));
             for hot in 0..20 {
                 let key = format!("hot-{hot}");
                 let request = Request {
@@ -356,8 +369,9 @@ fn memory_follows_the_sizes() {
     let mut cache = cache();
     for size in [10, 3000, 100, 900, 20] {
         for index in 0..128 * 1024 / (size + 30) {
-            cache.set(&format!("{size}-{index}"), &"v".repeat(size));
+            cache.set_unchecked(&format!("{size}-{index}"), &"v".repeat(size));
         }
+        cache.shard.check();
         let counters = cache.shard.counters();
         assert!(counters.bytes > 24 * 1024, "{size}: {counters:?}");
     }
@@ -459,4 +473,25 @@ fn a_value_may_arrive_in_pieces() {
     assert!(cache.shard.pool.pages_taken() > taken);
     drop(abandoned);
     assert!(cache.shard.pool.pages_taken() <= taken);
+}
+
+#[test]
+fn no_shard_starves_because_another_was_first() {
+    let settings = Settings {
+        shards: 2,
+        ..Settings::default()
+    };
+    let mut first = with(64, settings);
+    let second = Shard::new(&settings, first.seed, Arc::clone(&first.shard.pool));
+    for index in 0..200 {
+        first.set_unchecked(&format!("key-{index}"), &"v".repeat(900));
+    }
+    assert!(first.shard.counters().evictions > 0);
+    let mut second = Cache {
+        shard: second,
+        ..first
+    };
+    second.set("a", &"v".repeat(5000));
+    drop(first.shard);
+    assert!(second.shard.pool.pages_taken() < 16);
 }

@@ -118,7 +118,7 @@ pub(crate) fn run(input: &[u8]) {
                 ghosts: bytes.flag(),
             },
         },
-        shards: 1,
+        shards: 1 + usize::from(bytes.next() % 3),
     };
     let mut world = World {
         shard: Shard::new(&settings, seed, Arc::clone(&pool)),
