@@ -572,7 +572,7 @@ impl World {
                 // What else counts as a number, the shard's own tests know.
                 let digits = old.value.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 let (text, blanks) = old.value.split_at(digits);
-                let is_number = !text.is_empty() && blanks.iter().all(|&byte| byte == b' ');
+                let is_number = !text.is_empty() && blanks.first().is_none_or(|&byte| byte == b' ');
                 let mismatch =
                     self.settings.cas_enabled && count.cas_compare.is_some_and(|cas| cas != old.cas);
                 let large = is_large(key, old.value.len(), self.pool.page_size());
