@@ -39,6 +39,11 @@ const COPY_SIZE_PER_COST: usize = 512;
 /// A store into a full shard sweeps this many times the bytes it takes: enough while two thirds of them survive.
 const SWEEP_PER_STORED: usize = 3;
 
+/// After so many pages full of survivors without a page gained, a store that pays its way forgets without looking
+/// at references. Fewer than [`SWEEP_PER_STORED`], so that the page is free before a store must wait for it.
+const FRUITLESS_PAGES_MAX: usize = 1;
+const _: () = assert!(FRUITLESS_PAGES_MAX + 1 < SWEEP_PER_STORED);
+
 /// The page that the hand is at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
@@ -190,7 +195,8 @@ impl Shard {
                 return;
             }
             self.credit -= size;
-            if self.sweep(false, now).is_none() {
+            let forced = self.fruitless > self.pool.page_size() * FRUITLESS_PAGES_MAX;
+            if self.sweep(forced, now).is_none() {
                 return;
             }
         }
@@ -261,6 +267,9 @@ impl Shard {
             self.sweep = None;
             let page = self.slab.close_page(page);
             self.recycle(page);
+            if self.spare.len() > self.spare_min() {
+                self.fruitless = 0;
+            }
         }
         Some(cost)
     }
@@ -288,6 +297,7 @@ impl Shard {
             && let Some(to) = self.chunk_for_survivor(id)
         {
             let size = self.slab.item(id).size();
+            self.fruitless += self.slab.classes.chunk_size(self.slab.class_of(id));
             self.slab.copy_chunk(id, to);
             match ring {
                 Ring::Probation => {

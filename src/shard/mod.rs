@@ -140,6 +140,8 @@ pub struct Shard {
     sweep: Option<Sweep>,
     /// Bytes that stores have paid for and the hand has not yet swept.
     credit: usize,
+    /// Bytes of chunks that survived since the hand last had a page to spare.
+    fruitless: usize,
     crawl: Crawl,
     /// The last cas unique given.
     cas: u64,
@@ -179,6 +181,7 @@ impl Shard {
             large_pages: [0; 2],
             sweep: None,
             credit: 0,
+            fruitless: 0,
             crawl: Crawl::default(),
             cas: 0,
             flush_pending: None,
