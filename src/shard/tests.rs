@@ -336,7 +336,7 @@ fn what_is_too_large_is_refused_and_a_set_takes_the_old_item_along() {
 fn a_full_cache_forgets_what_nobody_asks_for() {
     for eviction in [Eviction::default(), Eviction::Clock] {
         let mut cache = with(
-            64,
+            256,
             Settings {
                 eviction,
                 ..Settings::default()
@@ -345,7 +345,7 @@ fn a_full_cache_forgets_what_nobody_asks_for() {
         for index in 0..20 {
             cache.set(&format!("hot-{index}"), &"h".repeat(index * 20));
         }
-        for index in 0..2000 {
+        for index in 0..8000 {
             cache.set_unchecked(&format!("cold-{index}"), &"c".repeat(index % 500));
             for hot in 0..20 {
                 let key = format!("hot-{hot}");
@@ -355,11 +355,13 @@ fn a_full_cache_forgets_what_nobody_asks_for() {
                     value: &[],
                     operation: Operation::Get(Get::PLAIN),
                 };
-                cache.shard.execute(&request, cache.now);
+                if cache.shard.execute(&request, cache.now) == Reply::Miss {
+                    cache.set_unchecked(&key, &"h".repeat(hot * 20));
+                }
             }
         }
         let counters = cache.shard.counters();
-        assert!(counters.evictions > 1500, "{counters:?}");
+        assert!(counters.evictions > 5000, "{counters:?}");
         assert!(counters.get_misses < 20, "{eviction:?}: {counters:?}");
     }
 }
