@@ -362,7 +362,7 @@ fn a_full_cache_forgets_what_nobody_asks_for() {
         }
         let counters = cache.shard.counters();
         assert!(counters.evictions > 5000, "{counters:?}");
-        assert!(counters.get_misses < 20, "{eviction:?}: {counters:?}");
+        assert!(counters.get_misses < 160, "{eviction:?}: {counters:?}");
     }
 }
 
