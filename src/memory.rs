@@ -43,6 +43,8 @@ pub struct Pool {
     pages_max: usize,
     /// Pages outside the pool. Invariant: `taken + idle.len() <= pages_max`, and pages in both were made once.
     taken: AtomicUsize,
+    /// Pages that are kept for shards which have less than their floor: nobody else gets them.
+    promised: AtomicUsize,
     idle: Mutex<Vec<Page>>,
     /// Set when a store was refused for want of memory, cleared when memory is freed. Only servers that refuse
     /// instead of evicting (`-M`) read it: in between they refuse every store that needs memory, in every shard,
@@ -59,16 +61,35 @@ impl Pool {
             page_size,
             pages_max: pages.max(1),
             taken: AtomicUsize::new(0),
+            promised: AtomicUsize::new(0),
             idle: Mutex::default(),
             refusing: AtomicBool::new(false),
         }
     }
 
-    /// A page with any content, or `None` when the budget is spent.
+    /// A page with any content, or `None` when the budget is spent, but for what is promised.
     pub fn take(&self) -> Option<Page> {
+        self.take_beyond(self.promised.load(Ordering::Relaxed))
+    }
+
+    /// A page for a shard to which pages are promised.
+    pub(crate) fn take_promised(&self) -> Option<Page> {
+        self.take_beyond(0)
+    }
+
+    /// Changes by how many pages a shard is short of its floor.
+    pub(crate) fn change_promise(&self, from: usize, to: usize) {
+        if from < to {
+            self.promised.fetch_add(to - from, Ordering::Relaxed);
+        } else if from > to {
+            self.promised.fetch_sub(from - to, Ordering::Relaxed);
+        }
+    }
+
+    fn take_beyond(&self, kept: usize) -> Option<Page> {
         let mut idle = self.idle();
         let taken = self.taken.load(Ordering::Relaxed);
-        if taken >= self.pages_max {
+        if taken + kept >= self.pages_max {
             return None;
         }
         self.taken.store(taken + 1, Ordering::Relaxed);
@@ -113,7 +134,7 @@ impl Pool {
 
     /// Whether the next `take` would fail, as far as one can know without the lock.
     pub fn is_exhausted(&self) -> bool {
-        self.pages_taken() >= self.pages_max
+        self.pages_taken() + self.promised.load(Ordering::Relaxed) >= self.pages_max
     }
 
     pub(crate) fn is_refusing(&self) -> bool {

@@ -33,6 +33,8 @@ pub(super) struct Classes {
     sizes: Vec<u32>,
     /// The class of an item of so many units, rounded up.
     by_units: Vec<u8>,
+    /// By class: its number in statistics.
+    bands: Vec<u8>,
     page_size: usize,
 }
 
@@ -50,6 +52,9 @@ impl Classes {
             .map(|units| sizes.partition_point(|&size| (size as usize) < units * UNIT) as u8)
             .collect();
         Classes {
+            bands: (0..sizes.len())
+                .map(|class| (1 + class * 62 / sizes.len()) as u8)
+                .collect(),
             sizes,
             by_units,
             page_size,
@@ -75,7 +80,7 @@ impl Classes {
 
     /// A number from 1 to 62 that grows with the class: statistics name no more classes than memcached has.
     pub(super) fn band(&self, class: ClassId) -> u8 {
-        (1 + class.index() * 62 / self.count()) as u8
+        self.bands[class.index()]
     }
 }
 

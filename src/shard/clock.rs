@@ -26,8 +26,9 @@ use crate::memory::Page;
 use crate::time::{Now, Seconds};
 
 /// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
-/// costs more, by its size. Some 100 ns each, so the bound keeps the whole below a millisecond.
-const FOREGROUND_COST_MAX: usize = 3000;
+/// costs more, by its size. Some 200 ns each in a large shard, where every one misses the processor's cache; then as
+/// much again may follow for the page that is forgotten as a whole.
+const FOREGROUND_COST_MAX: usize = 1000;
 
 /// What one call of `maintain` may spend, in the same coin.
 const BACKGROUND_COST_MAX: usize = 300;
@@ -37,6 +38,11 @@ const COPY_SIZE_PER_COST: usize = 512;
 
 /// A store into a full shard sweeps this many times the bytes it takes: enough while two thirds of them survive.
 const SWEEP_PER_STORED: usize = 3;
+
+/// After so many pages full of survivors without a page gained, a store that pays its way forgets without looking
+/// at references. Fewer than [`SWEEP_PER_STORED`], so that the page is free before a store must wait for it.
+const FRUITLESS_PAGES_MAX: usize = 1;
+const _: () = assert!(FRUITLESS_PAGES_MAX + 1 < SWEEP_PER_STORED);
 
 /// The page that the hand is at.
 #[derive(Clone, Copy, Debug)]
@@ -85,22 +91,51 @@ impl Shard {
         if !self.slab.has_numbers() {
             return None;
         }
-        if self.settings.evict && self.spare.is_empty() {
-            // The hand needs a page to copy to before it can free its first.
-            self.spare.extend(self.pool.take());
-            self.counters.pages += self.spare.len() as u64;
+        // The hand needs pages to copy to before it can free its first.
+        while self.spare.len() < self.spare_min()
+            && let Some(page) = self.take_from_pool()
+        {
+            self.spare.push(page);
         }
         if self.spare.len() > self.spare_min() {
             return self.spare.pop();
         }
-        let page = self.pool.take()?;
-        self.counters.pages += 1;
-        Some(page)
+        self.take_from_pool()
     }
 
-    /// Pages that only the hand may use.
-    fn spare_min(&self) -> usize {
-        usize::from(self.settings.evict)
+    fn take_from_pool(&mut self) -> Option<Page> {
+        let promised = self.counters.pages < self.pages_floor;
+        let page = if promised {
+            self.pool.take_promised()
+        } else {
+            self.pool.take()
+        };
+        if page.is_some() {
+            self.own_pages(self.counters.pages + 1);
+        }
+        page
+    }
+
+    /// Whether the pool has no page for this shard.
+    fn is_full(&self) -> bool {
+        self.counters.pages >= self.pages_floor && self.pool.is_exhausted()
+    }
+
+    /// Counts the pages of this shard, and tells the pool how many it lacks to its floor.
+    pub(super) fn own_pages(&mut self, pages: u64) {
+        let short = |pages: u64| self.pages_floor.saturating_sub(pages) as usize;
+        self.pool.change_promise(short(self.counters.pages), short(pages));
+        self.counters.pages = pages;
+    }
+
+    /// Pages that only the hand may use. Survivors of one page fill one other at most; a plain CLOCK needs a second,
+    /// because new items go to the same pages as survivors and may take their place.
+    pub(super) fn spare_min(&self) -> usize {
+        match (self.settings.evict, self.settings.eviction) {
+            (false, _) => 0,
+            (true, Eviction::Probation { .. }) => 1,
+            (true, Eviction::Clock) => 2,
+        }
     }
 
     /// Takes a page that nobody uses any more.
@@ -108,7 +143,7 @@ impl Shard {
         if self.spare.len() < self.spare_max {
             self.spare.push(page);
         } else {
-            self.counters.pages -= 1;
+            self.own_pages(self.counters.pages - 1);
             self.pool.give(page);
         }
     }
@@ -126,7 +161,7 @@ impl Shard {
             let page = self.free_page().or_else(|| self.sweep_for_page(&mut cost, now));
             match page {
                 Some(page) => {
-                    self.counters.pages -= 1;
+                    self.own_pages(self.counters.pages - 1);
                     pages.push(page);
                 }
                 None => {
@@ -149,7 +184,7 @@ impl Shard {
 
     /// Sweeps in proportion to what a store takes, while the reserve is below its target.
     fn pay(&mut self, size: usize, now: Now) {
-        if self.spare.len() >= self.spare_max || !self.pool.is_exhausted() {
+        if self.spare.len() >= self.spare_max || !self.is_full() {
             return;
         }
         self.credit = (self.credit + size * SWEEP_PER_STORED).min(self.pool.page_size());
@@ -160,7 +195,8 @@ impl Shard {
                 return;
             }
             self.credit -= size;
-            if self.sweep(false, now).is_none() {
+            let forced = self.fruitless > self.pool.page_size() * FRUITLESS_PAGES_MAX;
+            if self.sweep(forced, now).is_none() {
                 return;
             }
         }
@@ -172,7 +208,7 @@ impl Shard {
         while self.settings.evict
             && cost > 0
             && self.spare.len() < self.spare_max
-            && self.pool.is_exhausted()
+            && self.is_full()
             && let Some(spent) = self.sweep(false, now)
         {
             cost = cost.saturating_sub(spent);
@@ -231,6 +267,9 @@ impl Shard {
             self.sweep = None;
             let page = self.slab.close_page(page);
             self.recycle(page);
+            if self.spare.len() > self.spare_min() {
+                self.fruitless = 0;
+            }
         }
         Some(cost)
     }
@@ -258,6 +297,7 @@ impl Shard {
             && let Some(to) = self.chunk_for_survivor(id)
         {
             let size = self.slab.item(id).size();
+            self.fruitless += self.slab.classes.chunk_size(self.slab.class_of(id));
             self.slab.copy_chunk(id, to);
             match ring {
                 Ring::Probation => {
@@ -304,11 +344,7 @@ impl Shard {
         }
         let page = match self.spare.pop() {
             Some(page) => page,
-            None => {
-                let page = self.pool.take()?;
-                self.counters.pages += 1;
-                page
-            }
+            None => self.take_from_pool()?,
         };
         self.slab.open_page(page, class, Ring::Main);
         self.slab.take_chunk(class, Ring::Main)

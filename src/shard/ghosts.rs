@@ -42,9 +42,14 @@ impl Ghosts {
         }
         let (index, fingerprint) = self.place(hash);
         let set = &mut self.sets[index];
-        let Some(way) = set.iter().position(|&other| other == fingerprint) else {
+        // All ways are compared, without a way out of the loop: so the compiler does it in a few instructions.
+        let equal = set.iter().enumerate().fold(0u32, |equal, (way, &other)| {
+            equal | u32::from(other == fingerprint) << way
+        });
+        if equal == 0 {
             return false;
-        };
+        }
+        let way = equal.trailing_zeros() as usize;
         set.copy_within(way + 1.., way);
         set[WAYS - 1] = EMPTY;
         true

@@ -61,27 +61,30 @@ pub(super) const HEADER_SIZE_MAX: usize = HEADER_SIZE + 3 * OPTION_SIZE;
 const KEY_SIZE_AT: usize = 14;
 
 impl Header {
+    /// Reads two words of 8 bytes, as `write` writes them: a load that spans several stores would have to wait
+    /// for them.
     pub(super) fn read(chunk: &[u8]) -> Header {
-        let bytes: &[u8; HEADER_SIZE] = chunk.first_chunk().expect("a chunk holds a header");
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let words: &[u8; HEADER_SIZE] = chunk.first_chunk().expect("a chunk holds a header");
+        let words = u128::from_le_bytes(*words);
+        let (first, second) = (words as u64, (words >> 64) as u64);
         Header {
-            deadline: word(0),
-            accessed: word(4),
-            cas_low: word(8),
-            value_size: u16::from_le_bytes([bytes[12], bytes[13]]),
-            key_size: bytes[KEY_SIZE_AT],
-            bits: bytes[15],
+            deadline: first as u32,
+            accessed: (first >> 32) as u32,
+            cas_low: second as u32,
+            value_size: (second >> 32) as u16,
+            key_size: (second >> 48) as u8,
+            bits: (second >> 56) as u8,
         }
     }
 
     pub(super) fn write(&self, chunk: &mut [u8]) {
         let bytes: &mut [u8; HEADER_SIZE] = chunk.first_chunk_mut().expect("a chunk holds a header");
-        bytes[0..4].copy_from_slice(&self.deadline.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.accessed.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.cas_low.to_le_bytes());
-        bytes[12..14].copy_from_slice(&self.value_size.to_le_bytes());
-        bytes[KEY_SIZE_AT] = self.key_size;
-        bytes[15] = self.bits;
+        let first = u64::from(self.deadline) | u64::from(self.accessed) << 32;
+        let second = u64::from(self.cas_low)
+            | u64::from(self.value_size) << 32
+            | u64::from(self.key_size) << 48
+            | u64::from(self.bits) << 56;
+        *bytes = (u128::from(first) | u128::from(second) << 64).to_le_bytes();
     }
 
     pub(super) fn deadline(&self) -> Deadline {

@@ -37,7 +37,7 @@ pub use large::Reservation;
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
 use crate::memory::{Page, Pool};
-use crate::time::{Exptime, Now, Seconds};
+use crate::time::{Deadline, Exptime, Now, Seconds};
 use clock::{Crawl, Sweep};
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
@@ -113,6 +113,14 @@ impl Eviction {
     }
 }
 
+/// What a get did to an item.
+struct Event {
+    /// The deadline that it has now.
+    after: Deadline,
+    won: bool,
+    vivified: bool,
+}
+
 /// One core's cache.
 pub struct Shard {
     settings: Settings,
@@ -122,14 +130,18 @@ pub struct Shard {
     slab: Slab,
     larges: LargeValues,
     ghosts: Ghosts,
-    /// Empty pages in reserve. While the shard evicts, the last of them is the hand's, to copy survivors to.
+    /// Empty pages in reserve. While the shard evicts, the last of them are the hand's, to copy survivors to.
     spare: Vec<Page>,
     spare_max: usize,
+    /// Pages that the pool keeps for this shard, so that no shard starves because others were first.
+    pages_floor: u64,
     /// Pages of large values, by the ring of their items.
     large_pages: [usize; 2],
     sweep: Option<Sweep>,
     /// Bytes that stores have paid for and the hand has not yet swept.
     credit: usize,
+    /// Bytes of chunks that survived since the hand last had a page to spare.
+    fruitless: usize,
     crawl: Crawl,
     /// The last cas unique given.
     cas: u64,
@@ -152,7 +164,7 @@ impl Shard {
             hash_bytes: table.size() as u64,
             ..Counters::default()
         };
-        Shard {
+        let mut shard = Shard {
             settings: *settings,
             seed,
             table,
@@ -160,10 +172,16 @@ impl Shard {
             larges: LargeValues::default(),
             ghosts: Ghosts::default(),
             spare: Vec::new(),
-            spare_max: 1 + (pages / 256).clamp(1, 4),
+            spare_max: 0,
+            pages_floor: if settings.shards > 1 {
+                (pages / 4).max(pages.min(4)) as u64
+            } else {
+                0
+            },
             large_pages: [0; 2],
             sweep: None,
             credit: 0,
+            fruitless: 0,
             crawl: Crawl::default(),
             cas: 0,
             flush_pending: None,
@@ -171,7 +189,10 @@ impl Shard {
             scratch: Vec::new(),
             counters,
             pool,
-        }
+        };
+        shard.pool.change_promise(0, shard.pages_floor as usize);
+        shard.spare_max = shard.spare_min() + (pages / 256).clamp(1, 4);
+        shard
     }
 
     /// Does what the request asks.
@@ -191,34 +212,23 @@ impl Shard {
     }
 
     fn get(&mut self, request: &Request<'_>, get: &Get, now: Now) -> Reply<'_> {
-        let tokens = get.tokens.unwrap_or_default();
         let found = self.find(request, now);
-        let id = match (found, tokens.vivify) {
-            (Some(id), _) => id,
-            (None, Some(exptime)) => match self.vivify(request, &tokens, exptime, now) {
-                Some(id) => id,
-                None => {
-                    self.counters.cmd_get += 1;
-                    self.counters.get_misses += 1;
-                    return Reply::NoMemory;
-                }
-            },
-            (None, None) => {
-                // A meta get that would have touched counts as a get.
-                if get.touch.is_some() && get.tokens.is_none() {
-                    self.counters.cmd_touch += 1;
-                    self.counters.touch_misses += 1;
-                } else {
-                    self.counters.cmd_get += 1;
-                    self.counters.get_misses += 1;
-                }
-                return Reply::Miss;
+        let Some(id) = found.or_else(|| self.vivify(request, get.tokens.as_ref()?, now)) else {
+            // A meta get that would have touched counts as a get.
+            if get.touch.is_some() && get.tokens.is_none() {
+                self.counters.cmd_touch += 1;
+                self.counters.touch_misses += 1;
+            } else {
+                self.counters.cmd_get += 1;
+                self.counters.get_misses += 1;
             }
+            let vivifies = get.tokens.is_some_and(|tokens| tokens.vivify.is_some());
+            return if vivifies { Reply::NoMemory } else { Reply::Miss };
         };
         let before = self.slab.item(id).header;
         let mut after = before;
         let mut won = false;
-        if get.tokens.is_some() {
+        if let Some(tokens) = &get.tokens {
             let expires_soon = || {
                 let left = before.deadline().left(now.seconds);
                 left.zip(tokens.recache_below)
@@ -246,12 +256,12 @@ impl Shard {
         if after != before {
             self.slab.set_header(id, &after);
         }
-        Reply::Hit(Hit {
-            left_after: after.deadline().left(now.seconds),
+        let event = Event {
+            after: after.deadline(),
             won,
             vivified: found.is_none(),
-            ..self.hit(id, &before, now.seconds)
-        })
+        };
+        self.hit(id, &before, event, now.seconds)
     }
 
     fn touch(&mut self, request: &Request<'_>, exptime: Exptime, now: Now) -> Reply<'_> {
@@ -278,7 +288,15 @@ impl Shard {
     fn inspect(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
         self.counters.cmd_meta += 1;
         match self.find(request, now) {
-            Some(id) => Reply::Hit(self.hit(id, &self.slab.item(id).header, now.seconds)),
+            Some(id) => {
+                let header = self.slab.item(id).header;
+                let event = Event {
+                    after: header.deadline(),
+                    won: false,
+                    vivified: false,
+                };
+                self.hit(id, &header, event, now.seconds)
+            }
             None => Reply::Miss,
         }
     }
@@ -412,27 +430,27 @@ impl Shard {
         }
     }
 
-    /// The item as it is found; times and marks are those of `before`.
-    fn hit(&self, id: ItemId, before: &Header, now: Seconds) -> Hit<'_> {
+    /// The item as it is found; times and marks are those of `before`. Makes the whole reply at once: it is larger
+    /// than a cache line, and copying it about showed in profiles.
+    fn hit(&self, id: ItemId, before: &Header, event: Event, now: Seconds) -> Reply<'_> {
         let item = self.slab.item(id);
-        let left = before.deadline().left(now);
-        Hit {
+        Reply::Hit(Hit {
             key: item.key(),
             value: self.value(&item),
             flags: item.flags(),
             cas: item.cas(),
-            left_before: left,
-            left_after: left,
+            left_before: before.deadline().left(now),
+            left_after: event.after.left(now),
             idle: now.since(Seconds(before.accessed)),
             fetched: before.has(FETCHED),
             key_is_binary: before.key_is_binary(),
-            won: false,
+            won: event.won,
             stale: before.has(STALE),
             token_sent: before.has(TOKEN_SENT),
-            vivified: false,
+            vivified: event.vivified,
             class: self.band(id, &item),
             item_size: self.size(&item) as u32,
-        }
+        })
     }
 
     /// The class as statistics show it.
@@ -502,6 +520,8 @@ impl Shard {
 impl Drop for Shard {
     /// The pages go back: the pool outlives the shard.
     fn drop(&mut self) {
+        self.pool
+            .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
         self.pool.give_all(self.spare.drain(..));
         self.pool.give_all(std::mem::take(&mut self.larges).into_pages());
         self.pool.give_all(self.slab.take_pages());

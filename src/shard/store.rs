@@ -323,7 +323,7 @@ impl Shard {
         self.slab.write(id, &draft, value);
         self.counters.bytes += (size + large_size) as u64;
         self.counters.curr_items += 1;
-        self.counters.pages += large_pages as u64;
+        self.own_pages(self.counters.pages + large_pages as u64);
         self.large_pages[self.slab.ring_of(id) as usize] += large_pages;
         let old = match old {
             // Making room may have moved the old item, or forgotten it.
@@ -362,18 +362,12 @@ impl Shard {
         }
     }
 
-    /// The empty item that a meta get makes on a miss.
-    pub(super) fn vivify(
-        &mut self,
-        request: &Request<'_>,
-        tokens: &Tokens,
-        exptime: Exptime,
-        now: Now,
-    ) -> Option<ItemId> {
+    /// The empty item that a meta get makes on a miss, if it asks for one.
+    pub(super) fn vivify(&mut self, request: &Request<'_>, tokens: &Tokens, now: Now) -> Option<ItemId> {
         let draft = Draft {
             key: request.key,
             flags: 0,
-            deadline: now.deadline(exptime),
+            deadline: now.deadline(tokens.vivify?),
             accessed: now.seconds.0,
             cas: self.new_cas(tokens.vivify_cas),
             key_is_binary: tokens.key_is_binary,

@@ -1,1 +1,499 @@
+//! What commands mean, a line or two per case; the model in tests/ knows the rest.
 
+use super::*;
+use crate::command::{Count, Direction, EmptyFlags, Store, StoreMode, Tokens};
+
+/// A shard, a clock, and replies as words.
+struct Cache {
+    shard: Shard,
+    seed: KeySeed,
+    now: Now,
+}
+
+const PAGE_SIZE: usize = 1024;
+
+fn cache() -> Cache {
+    with(64, Settings::default())
+}
+
+fn with(pages: u64, settings: Settings) -> Cache {
+    let seed = KeySeed::fixed(3);
+    let pool = Arc::new(Pool::new(pages * PAGE_SIZE as u64, PAGE_SIZE));
+    Cache {
+        shard: Shard::new(&settings, seed, pool),
+        seed,
+        now: Now {
+            seconds: Seconds(100),
+            unix_start: 1_700_000_000,
+        },
+    }
+}
+
+fn store(mode: StoreMode) -> Store {
+    Store::new(mode, 0, Exptime::NEVER)
+}
+
+fn up(delta: u64) -> Count {
+    Count {
+        direction: Direction::Up,
+        delta,
+        cas_compare: None,
+        cas_new: None,
+        touch: None,
+        vivify: None,
+        key_is_binary: false,
+    }
+}
+
+impl Cache {
+    #[track_caller]
+    fn check(&mut self, key: &str, value: &str, operation: Operation, want: &str) {
+        let request = Request {
+            key: key.as_bytes(),
+            hash: self.seed.hash(key.as_bytes()),
+            value: value.as_bytes(),
+            operation,
+        };
+        let got = describe(self.shard.execute(&request, self.now));
+        assert_eq!(got, want);
+        self.shard.check();
+    }
+
+    #[track_caller]
+    fn store(&mut self, key: &str, value: &str, store: Store, want: &str) {
+        self.check(key, value, Operation::Store(store), want);
+    }
+
+    #[track_caller]
+    fn set(&mut self, key: &str, value: &str) {
+        let cas = self.shard.cas + 1;
+        self.store(
+            key,
+            value,
+            store(StoreMode::Set),
+            &format!("stored cas={cas} size={}", value.len()),
+        );
+    }
+
+    /// For long loops, in which the caller checks.
+    #[track_caller]
+    fn set_unchecked(&mut self, key: &str, value: &str) {
+        let request = Request {
+            key: key.as_bytes(),
+            hash: self.seed.hash(key.as_bytes()),
+            value: value.as_bytes(),
+            operation: Operation::Store(store(StoreMode::Set)),
+        };
+        let reply = self.shard.execute(&request, self.now);
+        assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    }
+
+    #[track_caller]
+    fn get(&mut self, key: &str, want: &str) {
+        self.check(key, "", Operation::Get(Get::PLAIN), want);
+    }
+
+    #[track_caller]
+    fn count(&mut self, key: &str, count: Count, want: &str) {
+        self.check(key, "", Operation::Count(count), want);
+    }
+
+    #[track_caller]
+    fn meta_get(&mut self, key: &str, tokens: Tokens, want: &str) {
+        let get = Get {
+            tokens: Some(tokens),
+            ..Get::PLAIN
+        };
+        self.check(key, "", Operation::Get(get), want);
+    }
+
+    fn pass(&mut self, seconds: u32) {
+        self.now.seconds.0 += seconds;
+    }
+}
+
+fn describe(reply: Reply<'_>) -> String {
+    match reply {
+        Reply::Hit(hit) => {
+            let mut words = format!("{} cas={}", String::from_utf8_lossy(&hit.value.to_vec()), hit.cas);
+            let mut mark = |on: bool, mark: &str| words.push_str(if on { mark } else { "" });
+            mark(hit.flags != 0, &format!(" flags={}", hit.flags));
+            mark(hit.won, " won");
+            mark(hit.stale, " stale");
+            mark(hit.token_sent, " sent");
+            mark(hit.vivified, " vivified");
+            words
+        }
+        Reply::Stored { cas, value_size, .. } => format!("stored cas={cas} size={value_size}"),
+        Reply::Counted(counted) => format!("{} cas={}", counted.number, counted.cas),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_set_is_read_back_until_it_is_deleted() {
+    let mut cache = cache();
+    cache.get("a", "Miss");
+    cache.set("a", "one");
+    cache.get("a", "one cas=1");
+    cache.set("a", "another");
+    cache.get("a", "another cas=2");
+    let delete = Operation::Delete(Delete::default());
+    cache.check("a", "", delete, "Deleted");
+    cache.check("a", "", delete, "NotFound");
+    let counters = cache.shard.counters();
+    assert_eq!(
+        (counters.cmd_get, counters.get_hits, counters.get_misses),
+        (3, 2, 1)
+    );
+    assert_eq!(
+        (counters.cmd_set, counters.delete_hits, counters.delete_misses),
+        (2, 1, 1)
+    );
+    assert_eq!(
+        (counters.bytes, counters.curr_items, counters.total_items),
+        (0, 0, 2)
+    );
+}
+
+#[test]
+fn store_modes_look_for_the_old_item() {
+    use StoreMode::{Add, Append, Prepend, Replace};
+    let mut cache = cache();
+    cache.store("a", "1", store(Replace), "NotStored");
+    cache.store("a", "1", store(Append), "NotStored");
+    cache.store(
+        "a",
+        "b",
+        Store::new(Add, 5, Exptime::NEVER),
+        "stored cas=1 size=1",
+    );
+    cache.store("a", "2", store(Add), "NotStored");
+    cache.store("a", "cd", store(Append), "stored cas=2 size=3");
+    cache.store("a", "a", store(Prepend), "stored cas=3 size=4");
+    cache.get("a", "abcd cas=3 flags=5");
+    cache.store("a", "x", store(Replace), "stored cas=4 size=1");
+    let large = "x".repeat(3000);
+    cache.store("a", &large, store(Append), "stored cas=5 size=3001");
+    cache.store("a", "end", store(Append), "stored cas=6 size=3004");
+    cache.get("a", &format!("x{large}end cas=6"));
+    assert_eq!(
+        cache.shard.counters().cmd_set,
+        9,
+        "what was not stored counts as well"
+    );
+}
+
+#[test]
+fn cas_compares_and_invalidates() {
+    let mut cache = cache();
+    let cas = |unique| Store {
+        cas_compare: Some(unique),
+        ..store(StoreMode::Set)
+    };
+    cache.store("a", "1", cas(1), "NotFound");
+    cache.set("a", "1");
+    cache.store("a", "2", cas(0), "Exists");
+    cache.store("a", "2", cas(1), "stored cas=2 size=1");
+    let older = Store {
+        invalidate: true,
+        ..cas(1)
+    };
+    cache.store("a", "3", older, "stored cas=3 size=1");
+    cache.meta_get("a", Tokens::default(), "3 cas=3 won stale");
+    cache.meta_get("a", Tokens::default(), "3 cas=3 stale sent");
+    let counters = cache.shard.counters();
+    assert_eq!(
+        (counters.cas_misses, counters.cas_hits, counters.cas_badval),
+        (1, 2, 1)
+    );
+    let wide = Store {
+        cas_new: Some(1 << 40),
+        ..store(StoreMode::Set)
+    };
+    cache.store("a", "5", wide, "stored cas=1099511627776 size=1");
+    cache.count("a", up(1), "6 cas=4");
+
+    let mut without = with(
+        64,
+        Settings {
+            cas_enabled: false,
+            ..Settings::default()
+        },
+    );
+    without.store("a", "1", store(StoreMode::Set), "stored cas=0 size=1");
+    without.store("a", "2", cas(7), "Exists");
+}
+
+#[test]
+fn numbers_keep_their_length_or_grow() {
+    let mut cache = cache();
+    cache.count("n", up(1), "NotFound");
+    cache.set("n", "99");
+    cache.count("n", up(1), "100 cas=2");
+    let down = Count {
+        direction: Direction::Down,
+        ..up(91)
+    };
+    cache.count("n", down, "9 cas=3");
+    cache.get("n", "9   cas=3");
+    cache.store("n", "7", store(StoreMode::Append), "stored cas=4 size=4");
+    cache.count("n", up(1), "10 cas=5");
+    cache.set("n", "abc");
+    cache.count("n", up(1), "NotNumeric");
+    cache.set("n", "");
+    cache.count("n", up(1), "NotNumeric");
+    let vivify = Count {
+        vivify: Some((50, Exptime(10))),
+        ..up(1)
+    };
+    cache.count("new", vivify, "50 cas=8");
+    cache.count("new", vivify, "51 cas=9");
+    cache.pass(10);
+    cache.count("new", up(1), "NotFound");
+    assert_eq!(cache.shard.counters().get_expired, 1);
+}
+
+#[test]
+fn meta_gets_vivify_win_and_recache() {
+    let mut cache = cache();
+    let tokens = Tokens {
+        vivify: Some(Exptime(30)),
+        recache_below: Some(10),
+        ..Tokens::default()
+    };
+    cache.meta_get("a", tokens, " cas=1 won vivified");
+    cache.meta_get("a", tokens, " cas=1 sent");
+    cache.get("a", " cas=1 sent");
+    cache.store(
+        "a",
+        "v",
+        Store::new(StoreMode::Set, 0, Exptime(30)),
+        "stored cas=2 size=1",
+    );
+    cache.meta_get("a", tokens, "v cas=2");
+    cache.pass(21);
+    cache.meta_get("a", tokens, "v cas=2 won");
+    cache.meta_get("a", tokens, "v cas=2 sent");
+    let stale = Delete {
+        invalidate: true,
+        ..Delete::default()
+    };
+    cache.check("a", "", Operation::Delete(stale), "Deleted");
+    cache.meta_get("a", tokens, "v cas=3 won stale");
+    let empty = Delete {
+        empty: Some(EmptyFlags(4)),
+        ..Delete::default()
+    };
+    cache.check("a", "", Operation::Delete(empty), "Deleted");
+    cache.get("a", " cas=3 flags=4");
+    cache.pass(1000);
+    cache.get("a", " cas=3 flags=4");
+}
+
+#[test]
+fn a_flush_takes_what_is_there_and_nothing_later() {
+    let mut cache = cache();
+    cache.set("a", "1");
+    cache.shard.flush(Exptime::NEVER, cache.now);
+    cache.set("b", "2");
+    cache.get("a", "Miss");
+    cache.get("b", "2 cas=2");
+    cache.shard.flush(Exptime(5), cache.now);
+    cache.pass(3);
+    cache.get("b", "2 cas=2");
+    cache.shard.flush(Exptime(4), cache.now);
+    cache.pass(2);
+    cache.get("b", "2 cas=2");
+    cache.pass(1);
+    cache.get("b", "Miss");
+    cache.set("b", "3");
+    cache.get("b", "3 cas=3");
+    assert_eq!(cache.shard.counters().get_flushed, 2);
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_a_set_takes_the_old_item_along() {
+    let mut cache = with(
+        64,
+        Settings {
+            item_size_max: 2000,
+            ..Settings::default()
+        },
+    );
+    let fits = "x".repeat(2000 - 48 - 2 - 8 - 2);
+    cache.set("a", &fits);
+    let larger = format!("{fits}x");
+    cache.store("a", &larger, store(StoreMode::Add), "TooLarge");
+    cache.store("a", "x", store(StoreMode::Append), "NotStored");
+    cache.get("a", &format!("{fits} cas=1"));
+    cache.store("a", &larger, store(StoreMode::Set), "TooLarge");
+    cache.get("a", "Miss");
+    assert_eq!(cache.shard.counters().store_too_large, 2);
+}
+
+#[test]
+fn a_full_cache_forgets_what_nobody_asks_for() {
+    for eviction in [Eviction::default(), Eviction::Clock] {
+        let mut cache = with(
+            256,
+            Settings {
+                eviction,
+                ..Settings::default()
+            },
+        );
+        for index in 0..20 {
+            cache.set(&format!("hot-{index}"), &"h".repeat(index * 20));
+        }
+        for index in 0..8000 {
+            cache.set_unchecked(&format!("cold-{index}"), &"c".repeat(index % 500));
+            for hot in 0..20 {
+                let key = format!("hot-{hot}");
+                let request = Request {
+                    key: key.as_bytes(),
+                    hash: cache.seed.hash(key.as_bytes()),
+                    value: &[],
+                    operation: Operation::Get(Get::PLAIN),
+                };
+                if cache.shard.execute(&request, cache.now) == Reply::Miss {
+                    cache.set_unchecked(&key, &"h".repeat(hot * 20));
+                }
+            }
+        }
+        let counters = cache.shard.counters();
+        assert!(counters.evictions > 5000, "{counters:?}");
+        assert!(counters.get_misses < 160, "{eviction:?}: {counters:?}");
+    }
+}
+
+#[test]
+fn memory_follows_the_sizes() {
+    let mut cache = cache();
+    for size in [10, 3000, 100, 900, 20] {
+        for index in 0..128 * 1024 / (size + 30) {
+            cache.set_unchecked(&format!("{size}-{index}"), &"v".repeat(size));
+        }
+        cache.shard.check();
+        let counters = cache.shard.counters();
+        assert!(counters.bytes > 24 * 1024, "{size}: {counters:?}");
+    }
+}
+
+#[test]
+fn without_eviction_a_refusal_lasts_until_memory_is_freed() {
+    let mut cache = with(
+        8,
+        Settings {
+            evict: false,
+            ..Settings::default()
+        },
+    );
+    let value = "v".repeat(400);
+    let mut count = 0;
+    let add = Operation::Store(store(StoreMode::Add));
+    loop {
+        let key = format!("key-{count}");
+        let request = Request {
+            key: key.as_bytes(),
+            hash: cache.seed.hash(key.as_bytes()),
+            value: value.as_bytes(),
+            operation: add,
+        };
+        if cache.shard.execute(&request, cache.now) == Reply::NoMemory {
+            break;
+        }
+        count += 1;
+    }
+    assert_eq!(count, 16, "two to a page");
+    cache.check("small", "1", add, "NoMemory");
+    cache.check("key-0", "", Operation::Delete(Delete::default()), "Deleted");
+    cache.set("again", &value);
+    cache.check("more", &value, add, "NoMemory");
+    cache.shard.flush(Exptime::NEVER, cache.now);
+    cache.set("after", &"v".repeat(3000));
+    let counters = cache.shard.counters();
+    assert_eq!((counters.evictions, counters.store_no_memory), (0, 3));
+}
+
+#[test]
+fn expired_items_leave_by_themselves() {
+    let mut cache = cache();
+    for index in 0..100 {
+        let store = Store::new(StoreMode::Set, 0, Exptime(10 + index % 3));
+        let cas = cache.shard.cas + 1;
+        cache.store(
+            &format!("key-{index}"),
+            "value",
+            store,
+            &format!("stored cas={cas} size=5"),
+        );
+    }
+    for _ in 0..40 {
+        cache.pass(1);
+        cache.shard.maintain(cache.now);
+        cache.shard.check();
+    }
+    let counters = cache.shard.counters();
+    assert_eq!(
+        (counters.curr_items, counters.bytes, counters.crawler_reclaimed),
+        (0, 0, 100)
+    );
+    assert_eq!(
+        counters.pages, counters.pages_spare,
+        "no page is held for nothing"
+    );
+}
+
+#[test]
+fn a_value_may_arrive_in_pieces() {
+    let mut cache = cache();
+    let request = |operation| Request {
+        key: b"large",
+        hash: cache.seed.hash(b"large"),
+        value: &[],
+        operation,
+    };
+    let set = request(Operation::Store(store(StoreMode::Set)));
+    let value: Vec<u8> = (0..5000u32).map(|index| index as u8).collect();
+    for size in [0, 10, 1000, 5000] {
+        let mut reservation = cache.shard.reserve(&set, size, cache.now).expect("there is room");
+        value[..size]
+            .chunks(777)
+            .for_each(|piece| reservation.fill(piece));
+        cache.shard.commit(reservation, &set, cache.now);
+        cache.shard.check();
+        match cache
+            .shard
+            .execute(&request(Operation::Get(Get::PLAIN)), cache.now)
+        {
+            Reply::Hit(hit) => assert_eq!(hit.value.to_vec(), value[..size]),
+            other => panic!("{other:?}"),
+        }
+    }
+    let taken = cache.shard.pool.pages_taken();
+    let abandoned = cache.shard.reserve(&set, 5000, cache.now).expect("there is room");
+    assert!(cache.shard.pool.pages_taken() > taken);
+    drop(abandoned);
+    assert!(cache.shard.pool.pages_taken() <= taken);
+}
+
+#[test]
+fn no_shard_starves_because_another_was_first() {
+    let settings = Settings {
+        shards: 2,
+        ..Settings::default()
+    };
+    let mut first = with(64, settings);
+    let second = Shard::new(&settings, first.seed, Arc::clone(&first.shard.pool));
+    for index in 0..200 {
+        first.set_unchecked(&format!("key-{index}"), &"v".repeat(900));
+    }
+    assert!(first.shard.counters().evictions > 0);
+    let mut second = Cache {
+        shard: second,
+        ..first
+    };
+    second.set("a", &"v".repeat(5000));
+    drop(first.shard);
+    assert!(second.shard.pool.pages_taken() < 16);
+}

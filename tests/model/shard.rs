@@ -68,6 +68,7 @@ impl Bytes<'_> {
         })
     }
 
+    /// A number, or bytes that neither belong to one nor end one.
     fn value(&mut self) -> Vec<u8> {
         let fill = self.next();
         let size = match self.next() % 8 {
@@ -82,7 +83,9 @@ impl Bytes<'_> {
             3 => usize::from(self.next()) * 25,
             _ => usize::from(self.next()) / 4,
         };
-        (0..size).map(|index| fill.wrapping_add(index as u8)).collect()
+        (0..size)
+            .map(|index| fill.wrapping_add(index as u8) | 0x80)
+            .collect()
     }
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn run(input: &[u8]) {
                 ghosts: bytes.flag(),
             },
         },
-        shards: 1,
+        shards: 1 + usize::from(bytes.next() % 3),
     };
     let mut world = World {
         shard: Shard::new(&settings, seed, Arc::clone(&pool)),
@@ -566,10 +569,10 @@ impl World {
                     );
                     return (words, Some(item));
                 };
-                // Values are digits or runs of bytes that are no number: the shard's own tests know the rest.
+                // What else counts as a number, the shard's own tests know.
                 let digits = old.value.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 let (text, blanks) = old.value.split_at(digits);
-                let is_number = !text.is_empty() && blanks.iter().all(|&byte| byte == b' ');
+                let is_number = !text.is_empty() && blanks.first().is_none_or(|&byte| byte == b' ');
                 let mismatch =
                     self.settings.cas_enabled && count.cas_compare.is_some_and(|cas| cas != old.cas);
                 let large = is_large(key, old.value.len(), self.pool.page_size());
