@@ -277,6 +277,7 @@ fn garbage_harms_nobody() {
         observer.exact(8);
     }
     assert!(server.is_alive());
+    assert!(!server.said().contains("panicked"), "{}", server.said());
 }
 
 /// Asks until the answer is yes; fails at the deadline.

@@ -257,7 +257,8 @@ impl Generator {
     /// a blank value in the memory behind it.
     fn value_for(&mut self, key: &[u8]) -> Vec<u8> {
         let value = self.value();
-        if value.trim_ascii().is_empty() && key != BLANK_KEY {
+        let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+        if value.iter().all(blank) && key != BLANK_KEY {
             b"7".to_vec()
         } else {
             value
