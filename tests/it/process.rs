@@ -1,5 +1,6 @@
 //! The process: how it starts, what its options mean, how it ends, and what it costs when nobody asks.
 
+use std::io::Write;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -28,6 +29,33 @@ fn a_signal_ends_it_at_once() {
             drop(idle);
         }
     }
+}
+
+#[test]
+fn a_signal_ends_it_under_load() {
+    let server = Server::start(&["-t", "4", "-m", "64"]);
+    let address = server.address();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                let requests: String = (0..100)
+                    .map(|key| {
+                        format!("set k{number}-{key} 0 0 5\r\nvalue\r\nget k{number}-{key} k1-{key}\r\n")
+                    })
+                    .collect();
+                // Until the server ends: then the socket says so, one way or another.
+                while client.socket().write_all(requests.as_bytes()).is_ok()
+                    && client.some().is_some_and(|bytes| bytes > 0)
+                {}
+            });
+        }
+        let mut observer = server.connect();
+        while observer.stat("cmd_set") < 20_000 {}
+        let (status, took) = server.stop(Signal::TERM);
+        assert_eq!(Some(0), status.code());
+        assert!(took < Duration::from_secs(1), "took {took:?}");
+    });
 }
 
 #[test]
@@ -136,7 +164,7 @@ fn a_port_that_is_taken_ends_it() {
 
 #[test]
 fn a_unix_socket() {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::process::Stdio;
 
