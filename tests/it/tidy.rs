@@ -73,21 +73,17 @@ fn every_row_of_the_protocol_table_names_a_test() {
     assert!(wrong.is_empty(), "docs/PROTOCOL.md\n{}", wrong.join("\n"));
 }
 
-/// True for a path of the tree, and for `some::place::test` where a source whose path has `place` has `fn test`.
+/// True for a path of the tree, and for `some::place::test` where a source whose path has `some` and `place` has `fn
+/// test`. (A module `tests` may stand inside the file that it tests.)
 fn exists(name: &str, sources: &[(String, String)]) -> bool {
     if root().join(name).is_file() {
         return true;
     }
-    let (place, test) = name.rsplit_once("::").unwrap_or(("", name));
-    let place = place
-        .rsplit("::")
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(".rs");
-    let function = format!("fn {test}(");
+    let mut places: Vec<&str> = name.split("::").filter(|place| *place != "tests").collect();
+    let function = format!("fn {}(", places.pop().unwrap_or_default());
     sources
         .iter()
-        .any(|(path, text)| path.contains(place) && text.contains(&function))
+        .any(|(path, text)| places.iter().all(|place| path.contains(place)) && text.contains(&function))
 }
 
 #[test]
@@ -97,6 +93,7 @@ fn a_test_that_is_not_there_is_not_found() {
         ("classic::noreply", true),
         ("tests/it/classic.rs::noreply", true),
         ("noreply", true),
+        ("classic::tests::noreply", true),
         ("Cargo.toml", true),
         ("tools::noreply", false),
         ("classic::nothing", false),
