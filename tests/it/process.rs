@@ -182,22 +182,25 @@ fn a_unix_socket() {
     }
     let mut process = command.spawn().expect("the server");
     let started = std::time::Instant::now();
-    let mut client = loop {
-        match UnixStream::connect(&path) {
-            Ok(client) => break client,
-            Err(error) => assert!(started.elapsed() < crate::harness::DEADLINE, "{error}"),
-        }
-        std::thread::yield_now();
+    let talk = || -> std::io::Result<String> {
+        let mut client = loop {
+            match UnixStream::connect(&path) {
+                Ok(client) => break client,
+                Err(error) if started.elapsed() > crate::harness::DEADLINE => return Err(error),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        client.set_read_timeout(Some(crate::harness::DEADLINE))?;
+        client.write_all(b"set a 0 0 1\r\nx\r\nget a\r\nquit\r\n")?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer)?;
+        Ok(answer)
     };
-    client
-        .write_all(b"set a 0 0 1\r\nx\r\nget a\r\nquit\r\n")
-        .expect("send");
-    let mut answer = String::new();
-    let outcome = client.read_to_string(&mut answer);
+    let answer = talk();
     process.kill().expect("kill");
     process.wait().expect("wait");
     std::fs::remove_dir_all(&folder).expect("scratch folder");
-    outcome.expect("the answer");
+    let answer = answer.expect("the answer");
     assert_eq!(spell("STORED\nVALUE a 0 1\nx\nEND\n"), answer);
 }
 
