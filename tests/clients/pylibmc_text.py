@@ -97,7 +97,6 @@ def buffered(host):
 def server(client):
     (_, statistics), = client.get_stats()
     equal(True, "curr_items" in statistics and "pid" in statistics, "stats")
-    (_, settings), = client.get_stats("settings") or [(None, {})]
     equal(True, client.flush_all(), "flush_all")
     equal(None, client.get("large"), "after flush_all")
     client.disconnect_all()
