@@ -67,7 +67,7 @@ fn append_and_prepend_keep_flags() {
         "STORED\nSTORED\nVALUE a 0 1\nx\nEND\n",
     );
     check(
-        &format!("set a 0 0 1\nx\nappend a z 0 1\ny\nget a\n"),
+        "set a 0 0 1\nx\nappend a z 0 1\ny\nget a\n",
         &format!("STORED\n{BAD_LINE}VALUE a 0 1\nx\nEND\n"),
     );
 }

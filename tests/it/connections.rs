@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use crate::classic::pattern;
-use crate::harness::{Client, DEADLINE, Random, Server, spell};
+use crate::harness::{Client, DEADLINE, Random, Server, allow_descriptors, skip, spell};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -207,6 +207,58 @@ fn a_thousand_connections() {
 }
 
 #[test]
+fn connections_come_and_go() {
+    let server = Server::start(&["-t", "4"]);
+    let mut observer = server.connect();
+    observer.set("a", b"x");
+    let (connections, descriptors) = (observer.stat("curr_connections"), server.descriptors());
+    let mut open = std::collections::VecDeque::new();
+    let mut random = Random(23);
+    for _ in 0..3000 {
+        let mut client = server.connect();
+        match random.below(3) {
+            0 => assert_eq!(Some(b"x".to_vec()), client.get("a")),
+            1 => client.send("get a\r\n"),
+            _ => {}
+        }
+        open.push_back(client);
+        if open.len() > 20 {
+            open.pop_front();
+        }
+    }
+    drop(open);
+    until("the connections are gone", || {
+        observer.stat("curr_connections") <= connections
+    });
+    until("the sockets are closed", || server.descriptors() <= descriptors);
+    assert!(observer.stat("total_connections") >= 3000);
+}
+
+#[test]
+fn an_idle_connection_costs_little() {
+    const CONNECTIONS: usize = 4000;
+    if !allow_descriptors(CONNECTIONS as u64 + 500) {
+        return skip("4,000 connections", "the limit on open files does not allow them");
+    }
+    let server = Server::start(&["-t", "2", "-c", "8000"]);
+    let mut observer = server.connect();
+    observer.set("a", &pattern(1000, 1));
+    // What the first connections cost (buffers, pools) is not what each further one costs.
+    let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    clients
+        .iter_mut()
+        .for_each(|client| assert!(client.get("a").is_some()));
+    let before = server.memory("RssAnon");
+    for _ in 0..CONNECTIONS {
+        let mut client = server.connect();
+        assert!(client.get("a").is_some());
+        clients.push(client);
+    }
+    let each = server.memory("RssAnon").saturating_sub(before) / CONNECTIONS as u64;
+    assert!(each < 2048, "{each} bytes for each idle connection");
+}
+
+#[test]
 fn a_long_pipeline_is_answered_in_order() {
     let server = Server::start(&["-t", "4"]);
     let client = &mut server.connect();
@@ -266,17 +318,18 @@ fn garbage_harms_nobody() {
                 garbage.extend_from_slice(words[random.below(words.len())]);
             }
         }
-        let client = server.connect();
+        let mut client = server.connect();
         let _ = client.socket().write_all(&garbage);
         if random.one_in(2) {
             let _ = client.socket().shutdown(std::net::Shutdown::Write);
-            let _ = std::io::copy(&mut client.socket(), &mut std::io::sink());
+            client.rest();
         }
         observer.set("a", b"x");
         assert_eq!("VALUE a 0 1", observer.ask("get a"));
         observer.exact(8);
     }
     assert!(server.is_alive());
+    assert!(!server.said().contains("panicked"), "{}", server.said());
 }
 
 /// Asks until the answer is yes; fails at the deadline.

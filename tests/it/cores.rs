@@ -1,6 +1,7 @@
 //! Several cores answer like one: in order, once, and with what was written last.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Random, Server};
 
@@ -259,6 +260,33 @@ fn what_one_wrote_another_reads() {
                 Some(value),
                 clients[reader].get(&key),
                 "{threads} threads, {writer} to {reader}"
+            );
+        }
+    }
+}
+
+/// Cores fall asleep between requests; a wake-up that is lost would leave a request unanswered until the deadline.
+#[test]
+fn nobody_sleeps_through_a_request() {
+    for threads in ["2", "4"] {
+        let server = Server::start(&["-t", threads]);
+        let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        let mut random = Random(17);
+        for round in 0..400 {
+            // From no pause at all to one that is longer than any core goes on polling.
+            let pause = Duration::from_micros([1, 20, 60, 200, 3000][random.below(5)]);
+            let client = &mut clients[random.below(4)];
+            let paused = Instant::now();
+            while paused.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+            let keys: Vec<String> = (0..8).map(|key| format!("key{round}-{key}")).collect();
+            let sets: String = keys.iter().map(|key| format!("set {key} 0 0 1\nx\n")).collect();
+            let values: String = keys.iter().map(|key| format!("VALUE {key} 0 1\nx\n")).collect();
+            let gets = keys.join(" ");
+            client.check(
+                &format!("{sets}get {gets}\n"),
+                &format!("{}{values}END\n", "STORED\n".repeat(8)),
             );
         }
     }

@@ -126,6 +126,13 @@ impl Server {
         kibibytes.parse::<u64>().expect("number") * 1024
     }
 
+    /// How many files and sockets it holds.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .expect("descriptors")
+            .count()
+    }
+
     /// CPU time of all its threads so far.
     pub(crate) fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("tasks");
@@ -271,6 +278,13 @@ impl Client {
         }
     }
 
+    /// Reads and forgets what is there, or what comes next: how many bytes, 0 at the end, `None` for an error.
+    pub(crate) fn some(&mut self) -> Option<usize> {
+        let count = self.input.fill_buf().ok()?.len();
+        self.input.consume(count);
+        Some(count)
+    }
+
     /// Everything up to the end of the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
@@ -385,6 +399,19 @@ pub(crate) fn scratch_folder() -> PathBuf {
     let folder = std::env::temp_dir().join(format!("ringcached-it-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).expect("scratch folder");
     folder
+}
+
+/// Lets this process hold that many sockets, if the system allows it.
+pub(crate) fn allow_descriptors(count: u64) -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= count) {
+        return true;
+    }
+    let wanted = rustix::process::Rlimit {
+        current: Some(count),
+        maximum: limit.maximum,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).is_ok()
 }
 
 /// The program of this name in PATH.

@@ -1,5 +1,6 @@
 //! The process: how it starts, what its options mean, how it ends, and what it costs when nobody asks.
 
+use std::io::Write;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -28,6 +29,33 @@ fn a_signal_ends_it_at_once() {
             drop(idle);
         }
     }
+}
+
+#[test]
+fn a_signal_ends_it_under_load() {
+    let server = Server::start(&["-t", "4", "-m", "64"]);
+    let address = server.address();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                let requests: String = (0..100)
+                    .map(|key| {
+                        format!("set k{number}-{key} 0 0 5\r\nvalue\r\nget k{number}-{key} k1-{key}\r\n")
+                    })
+                    .collect();
+                // Until the server ends: then the socket says so, one way or another.
+                while client.socket().write_all(requests.as_bytes()).is_ok()
+                    && client.some().is_some_and(|bytes| bytes > 0)
+                {}
+            });
+        }
+        let mut observer = server.connect();
+        while observer.stat("cmd_set") < 20_000 {}
+        let (status, took) = server.stop(Signal::TERM);
+        assert_eq!(Some(0), status.code());
+        assert!(took < Duration::from_secs(1), "took {took:?}");
+    });
 }
 
 #[test]
@@ -136,7 +164,7 @@ fn a_port_that_is_taken_ends_it() {
 
 #[test]
 fn a_unix_socket() {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::process::Stdio;
 
@@ -154,22 +182,25 @@ fn a_unix_socket() {
     }
     let mut process = command.spawn().expect("the server");
     let started = std::time::Instant::now();
-    let mut client = loop {
-        match UnixStream::connect(&path) {
-            Ok(client) => break client,
-            Err(error) => assert!(started.elapsed() < crate::harness::DEADLINE, "{error}"),
-        }
-        std::thread::yield_now();
+    let talk = || -> std::io::Result<String> {
+        let mut client = loop {
+            match UnixStream::connect(&path) {
+                Ok(client) => break client,
+                Err(error) if started.elapsed() > crate::harness::DEADLINE => return Err(error),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        client.set_read_timeout(Some(crate::harness::DEADLINE))?;
+        client.write_all(b"set a 0 0 1\r\nx\r\nget a\r\nquit\r\n")?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer)?;
+        Ok(answer)
     };
-    client
-        .write_all(b"set a 0 0 1\r\nx\r\nget a\r\nquit\r\n")
-        .expect("send");
-    let mut answer = String::new();
-    let outcome = client.read_to_string(&mut answer);
+    let answer = talk();
     process.kill().expect("kill");
     process.wait().expect("wait");
     std::fs::remove_dir_all(&folder).expect("scratch folder");
-    outcome.expect("the answer");
+    let answer = answer.expect("the answer");
     assert_eq!(spell("STORED\nVALUE a 0 1\nx\nEND\n"), answer);
 }
 

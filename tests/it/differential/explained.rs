@@ -190,6 +190,24 @@ pub(super) const EXPLAINED: &[Explained] = &[
         "NOT_FOUND\n",
         "1.6.45 reads a sign without digits as 0",
     ),
+    old(
+        "number beyond 63 bits",
+        "STORED\nCLIENT_ERROR cannot increment or decrement non-numeric value\nCLIENT_ERROR cannot increment or decrement non-numeric value\nDELETED\n",
+        "STORED\n18446744073709551615\n0\nDELETED\n",
+        "1.6.18 looks for a minus sign behind a large number, past the end of its value",
+    ),
+    old(
+        "number beyond 63 bits",
+        "STORED\n18446744073709551615\nCLIENT_ERROR cannot increment or decrement non-numeric value\nDELETED\n",
+        "STORED\n18446744073709551615\n0\nDELETED\n",
+        "1.6.18 looks for a minus sign behind a large number, past the end of its value",
+    ),
+    old(
+        "number beyond 63 bits",
+        "STORED\nCLIENT_ERROR cannot increment or decrement non-numeric value\n18446744073709551615\nDELETED\n",
+        "STORED\n18446744073709551615\n0\nDELETED\n",
+        "1.6.18 looks for a minus sign behind a large number, past the end of its value",
+    ),
     new(
         "lone minus",
         "END\n",

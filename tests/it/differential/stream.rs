@@ -114,18 +114,14 @@ const FLAGS: [&str; 8] = [
     "4294967296",
     "18446744073709551615",
 ];
-const DELTAS: [&str; 9] = [
-    "0",
-    "1",
-    "2",
-    "9",
-    "10",
-    "4294967296",
+/// Together they stay below 2^63: above it 1.6.18 looks for a minus sign, and past the end of the value, too.
+const DELTAS: [&str; 7] = ["0", "1", "2", "9", "10", "4294967296", "0000000000000000000005"];
+const DELTAS_DOWN: [&str; 3] = [
+    "9223372036854775807",
     "9223372036854775808",
     "18446744073709551615",
-    "0000000000000000000005",
 ];
-const NUMBERS: [&str; 26] = [
+const NUMBERS: [&str; 24] = [
     "0",
     "1",
     "9",
@@ -133,9 +129,7 @@ const NUMBERS: [&str; 26] = [
     "99",
     "100",
     "4294967295",
-    "9223372036854775807",
-    "18446744073709551615",
-    "18446744073709551614",
+    "4611686018427387904",
     "00010",
     "12 ",
     " 12",
@@ -257,7 +251,8 @@ impl Generator {
     /// a blank value in the memory behind it.
     fn value_for(&mut self, key: &[u8]) -> Vec<u8> {
         let value = self.value();
-        if value.trim_ascii().is_empty() && key != BLANK_KEY {
+        let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+        if value.iter().all(blank) && key != BLANK_KEY {
             b"7".to_vec()
         } else {
             value
@@ -339,7 +334,13 @@ impl Generator {
             .filter(|key| key != BLANK_KEY)
             .unwrap_or_else(|| b"key0".to_vec());
         let verb: &[u8] = if self.random.one_in(2) { b"incr" } else { b"decr" };
-        let (delta, silence) = (*self.random.pick(&DELTAS), self.silence());
+        let large = verb == b"decr" && self.random.one_in(4);
+        let delta = if large {
+            *self.random.pick(&DELTAS_DOWN)
+        } else {
+            *self.random.pick(&DELTAS)
+        };
+        let silence = self.silence();
         let mut words: Vec<&[u8]> = vec![verb, &key, delta.as_bytes()];
         if !silence.is_empty() {
             words.push(silence);
@@ -487,7 +488,7 @@ impl Generator {
         let nonsense = *self.random.pick(&NONSENSE);
         let verb = *self.random.pick(&VERBS);
         let long = "l".repeat(251 + self.random.below(50));
-        let (bytes, name) = match self.random.below(25) {
+        let (bytes, name) = match self.random.below(26) {
             0 => (
                 (*self.random.pick(&["\r\n", "\n", "a\r\n", "a\n", " \n"])).to_owned(),
                 "short line",
@@ -580,6 +581,10 @@ impl Generator {
             23 => (
                 "set noreply 0 0 1\r\nx\r\ndelete noreply\r\ndelete noreply 0 noreply\r\n".to_owned(),
                 "a key named noreply",
+            ),
+            24 => (
+                "set quirk 0 0 20\r\n18446744073709551614\r\nincr quirk 1\r\nincr quirk 1\r\ndelete quirk\r\n".to_owned(),
+                "number beyond 63 bits",
             ),
             _ => (
                 (*self.random.pick(&[
