@@ -35,11 +35,28 @@ fn check(file: &str, rows_expected: usize) {
         let keys = if row.hash_tag.is_some() { &tagged } else { &plain };
         let ours = place(&row, keys);
         assert_eq!(row.owners.len(), keys.len(), "{row}");
-        let placed = || row.owners.iter().zip(&ours).enumerate().filter(|(_, (theirs, _))| **theirs != b'.');
+        let placed = || {
+            row.owners
+                .iter()
+                .zip(&ours)
+                .enumerate()
+                .filter(|(_, (theirs, _))| **theirs != b'.')
+        };
         let wrong: Vec<_> = placed().filter(|(_, (theirs, ours))| theirs != ours).collect();
-        let first = wrong.first().map(|(index, _)| String::from_utf8_lossy(&keys[*index]));
-        assert!(wrong.is_empty(), "{row}: {} of {} keys differ, first {first:?}", wrong.len(), placed().count());
-        assert!(placed().count() >= PLACED_MIN, "{row}: only {} keys were placed", placed().count());
+        let first = wrong
+            .first()
+            .map(|(index, _)| String::from_utf8_lossy(&keys[*index]));
+        assert!(
+            wrong.is_empty(),
+            "{row}: {} of {} keys differ, first {first:?}",
+            wrong.len(),
+            placed().count()
+        );
+        assert!(
+            placed().count() >= PLACED_MIN,
+            "{row}: only {} keys were placed",
+            placed().count()
+        );
     }
 }
 
@@ -84,8 +101,11 @@ fn every_preset_has_a_recording() {
     // Jump has its authors' values in src/cluster/jump.rs, and below; libmemcached's HSIEH is compiled out of every
     // libmemcached at hand, and the function is twemproxy's, which is recorded.
     recorded.extend(["jump", "libmemcached-hsieh", "libmemcached-modula-hsieh"].map(str::to_owned));
-    let missing: Vec<_> =
-        Preset::all().into_iter().map(|p| p.name().to_owned()).filter(|name| !recorded.contains(name)).collect();
+    let missing: Vec<_> = Preset::all()
+        .into_iter()
+        .map(|p| p.name().to_owned())
+        .filter(|name| !recorded.contains(name))
+        .collect();
     assert_eq!(missing, Vec::<String>::new());
 }
 
@@ -95,7 +115,9 @@ fn jump_is_jump_of_xxh64() {
     let rules = "jump".parse::<Preset>().unwrap().rules();
     let servers: Vec<_> = (1..=10).map(|port| Server::new("a", port)).collect();
     let ring = Ring::build(&rules, &servers).unwrap();
-    let owners: String = (0..40).map(|n| ring.owner(format!("key{n}").as_bytes()).to_string()).collect();
+    let owners: String = (0..40)
+        .map(|n| ring.owner(format!("key{n}").as_bytes()).to_string())
+        .collect();
     assert_eq!(owners, JUMP_OWNERS);
 }
 
@@ -108,13 +130,24 @@ fn a_tenth_server_takes_a_tenth_of_the_keys() {
     let keys = recorded_keys();
     for name in ["libmemcached-weighted", "twemproxy-md5", "spymemcached", "jump"] {
         let rules = name.parse::<Preset>().unwrap().rules();
-        let ten: Vec<_> = (1..=10).map(|n| Server::new(format!("10.0.0.{n}"), 11211)).collect();
+        let ten: Vec<_> = (1..=10)
+            .map(|n| Server::new(format!("10.0.0.{n}"), 11211))
+            .collect();
         let before = Ring::build(&rules, &ten[..9]).unwrap();
         let after = Ring::build(&rules, &ten).unwrap();
-        let moved: Vec<_> = keys.iter().filter(|key| before.owner(key) != after.owner(key)).collect();
-        assert!(moved.iter().all(|key| after.owner(key) == 9), "{name}: a key moved between old servers");
+        let moved: Vec<_> = keys
+            .iter()
+            .filter(|key| before.owner(key) != after.owner(key))
+            .collect();
+        assert!(
+            moved.iter().all(|key| after.owner(key) == 9),
+            "{name}: a key moved between old servers"
+        );
         let share = moved.len() as f64 / keys.len() as f64;
-        assert!((0.09..=0.11).contains(&share), "{name}: {share} of the keys moved");
+        assert!(
+            (0.09..=0.11).contains(&share),
+            "{name}: {share} of the keys moved"
+        );
     }
 }
 
@@ -122,7 +155,9 @@ fn a_tenth_server_takes_a_tenth_of_the_keys() {
 /// figures as were seen live.
 #[test]
 fn numbered_keys_clump_under_fnv1a_64() {
-    let servers: Vec<_> = (21201..=21205).map(|port| Server::new("127.0.0.1", port)).collect();
+    let servers: Vec<_> = (21201..=21205)
+        .map(|port| Server::new("127.0.0.1", port))
+        .collect();
     let largest = |preset: &str| {
         let ring = Ring::build(&preset.parse::<Preset>().unwrap().rules(), &servers).unwrap();
         let mut counts = [0; 5];

@@ -23,13 +23,17 @@ impl fmt::Display for Row {
 }
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/ketama").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/ketama")
+        .join(name)
 }
 
 fn unpack(name: &str) -> Vec<u8> {
     let packed = std::fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_end(&mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -55,13 +59,21 @@ pub(crate) fn rows(file: &str) -> Vec<Row> {
     let text = String::from_utf8(unpack(&format!("{file}.tsv.gz"))).unwrap();
     let row = |line: &str| {
         let fields: Vec<_> = line.split('\t').collect();
-        let [set, preset, tag, library, owners] = fields[..] else { panic!("{file}: {line:.80}") };
+        let [set, preset, tag, library, owners] = fields[..] else {
+            panic!("{file}: {line:.80}")
+        };
         let hash_tag = match *tag.as_bytes() {
             [open, close] => Some([open, close]),
             _ => None,
         };
         let (set, preset, library) = (set.to_owned(), preset.to_owned(), library.to_owned());
-        Row { set, preset, hash_tag, library, owners: owners.into() }
+        Row {
+            set,
+            preset,
+            hash_tag,
+            library,
+            owners: owners.into(),
+        }
     };
     text.lines().map(row).collect()
 }
@@ -71,12 +83,22 @@ pub(crate) fn server_set(name: &str) -> Vec<Server> {
     let text = std::fs::read_to_string(path("servers.tsv")).unwrap();
     let server = |line: &str| {
         let fields: Vec<_> = line.split('\t').collect();
-        let [set, host, port, weight, server_name] = fields[..] else { panic!("servers.tsv: {line}") };
+        let [set, host, port, weight, server_name] = fields[..] else {
+            panic!("servers.tsv: {line}")
+        };
         let server = Server::new(host, port.parse().unwrap()).with_weight(weight.parse().unwrap());
-        let server = if server_name == "-" { server } else { server.with_name(server_name) };
+        let server = if server_name == "-" {
+            server
+        } else {
+            server.with_name(server_name)
+        };
         (set == name).then_some(server)
     };
-    let servers: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).filter_map(server).collect();
+    let servers: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(server)
+        .collect();
     assert!(!servers.is_empty(), "servers.tsv has no set {name}");
     servers
 }
