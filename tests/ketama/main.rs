@@ -3,6 +3,7 @@
 //! The recorders beside this file wrote down where libmemcached, pylibmc, php-memcached, twemproxy, spymemcached
 //! and npm hashring put 10,000 keys; README.md has the recipe. Nothing here needs those libraries.
 
+mod allocations;
 mod discovery;
 mod recorded;
 

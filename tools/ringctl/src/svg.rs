@@ -7,7 +7,7 @@ use crate::spread::Share;
 
 /// Pixels per server, and what the frame needs besides.
 const BAR_PIXELS: u32 = 28;
-const FRAME_PIXELS: u32 = 120;
+const FRAME_PIXELS: u32 = 130;
 const WIDTH: u32 = 900;
 const LABEL_PIXELS: u32 = 220;
 
@@ -35,9 +35,9 @@ fn draw_into(
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 18))
         .margin(16)
-        .x_label_area_size(32)
+        .x_label_area_size(44)
         .y_label_area_size(LABEL_PIXELS)
-        .build_cartesian_2d(0.0..largest * 105.0, (0..count).into_segmented())?;
+        .build_cartesian_2d(0.0..largest * 105.0, (0..count - 1).into_segmented())?;
     // The axis runs upwards and tables downwards: the first server is the topmost bar.
     let row = |index: usize| count - 1 - index as i32;
     let name = |segment: &SegmentValue<i32>| match segment {
@@ -52,6 +52,7 @@ fn draw_into(
     chart
         .configure_mesh()
         .disable_y_mesh()
+        .light_line_style(TRANSPARENT)
         .x_desc("% of the keys; the mark is the server's part of all weights")
         .y_labels(shares.len())
         .y_label_formatter(&name)
