@@ -14,7 +14,7 @@ const LABEL_PIXELS: u32 = 220;
 /// Draws the shares as an SVG document.
 pub(crate) fn draw(title: &str, shares: &[Share]) -> Result<String> {
     let mut text = String::new();
-    let height = FRAME_PIXELS + BAR_PIXELS * shares.len() as u32;
+    let height = FRAME_PIXELS + BAR_PIXELS * shares.len().max(2) as u32;
     draw_into(&mut text, (WIDTH, height), title, shares).map_err(|error| anyhow!("cannot draw: {error}"))?;
     Ok(text)
 }
@@ -31,7 +31,8 @@ fn draw_into(
         .iter()
         .map(|share| share.of_keys.max(share.by_weight))
         .fold(0.0, f64::max);
-    let count = shares.len() as i32;
+    // The axis has no labels when it has a single place, so there are two at least.
+    let count = shares.len().max(2) as i32;
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 18))
         .margin(16)
