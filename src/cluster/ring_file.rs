@@ -99,7 +99,7 @@ impl RingFile {
                         },
                     );
                 }
-                let (column, number) = words.next().unwrap_or((column + first.len() + 1, ""));
+                let (column, number) = words.next().unwrap_or((column + first.len(), ""));
                 file.version = number.parse().ok();
                 version_line = last_line;
                 if file.version.is_none() {
@@ -280,7 +280,7 @@ mod tests {
         );
         check(
             b"version",
-            "1:9: version must be a whole number from 1 to 2147483647",
+            "1:8: version must be a whole number from 1 to 2147483647",
         );
         check(
             b"version 2147483648\na",

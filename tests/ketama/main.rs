@@ -6,6 +6,7 @@
 mod allocations;
 mod discovery;
 mod recorded;
+mod robust;
 
 use ringcached::cluster::{HashFunction, Preset, Ring, Server};
 

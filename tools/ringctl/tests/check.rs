@@ -18,11 +18,11 @@ fn node() -> (TcpListener, Server) {
 fn serve(listener: TcpListener, answer: impl Fn(&str) -> Vec<u8> + Send + 'static) {
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let mut lines = BufReader::new(stream.try_clone().unwrap())
+            let lines = BufReader::new(stream.try_clone().unwrap())
                 .lines()
                 .map_while(Result::ok);
             let mut stream: TcpStream = stream;
-            while let Some(line) = lines.next() {
+            for line in lines {
                 let bytes = answer(&line);
                 if bytes.is_empty() || stream.write_all(&bytes).is_err() {
                     break;
