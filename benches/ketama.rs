@@ -1,8 +1,8 @@
 //! What finding a key's owner costs, in nanoseconds, and what building a ring does.
 //!
-//! `cargo bench --bench ketama [-- part of a name]`. Each figure is the fastest of several rounds over 1,000 keys
-//! of 20 bytes, whose owners are summed and checked. Beside the ring run the key hash alone, which is most of it
-//! where it is MD5, and a `BTreeMap` of the same points, which is how the ring is usually written.
+//! `cargo bench --bench ketama [-- part of a name]`. Each figure is the fastest of several rounds over 1,000
+//! keys of 20 bytes, whose owners are summed and checked. Beside the ring run the key hash alone, which is
+//! most of it where it is MD5, and a `BTreeMap` of the same points, which is how the ring is usually written.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

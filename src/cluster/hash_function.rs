@@ -1,16 +1,16 @@
 //! The key hashes that libmemcached and twemproxy offer, value for value.
 //!
-//! Not the hash the cache itself uses (`crate::hash`): these are slow, old, some of them broken, and fixed for
-//! ever, because clients all over the world compute them. The faults are kept:
+//! Not the hash the cache itself uses (`crate::hash`): these are slow, old, some of them broken, and fixed
+//! for ever, because clients all over the world compute them. The faults are kept:
 //!
 //! - C's `char` is signed on x86, so bytes from 0x80 up are sign-extended before they are mixed in
-//!   (one_at_a_time, the fnv family, the tail of hsieh). On ARM, where `char` is unsigned, the same C libraries
-//!   place keys with such bytes elsewhere; we follow x86 everywhere.
+//!   (one_at_a_time, the fnv family, the tail of hsieh). On ARM, where `char` is unsigned, the same C
+//!   libraries place keys with such bytes elsewhere; we follow x86 everywhere.
 //! - "64-bit" FNV keeps only 32 bits: fnv1a_64 casts its prime to 435 outright, and fnv1_64 returns the low
-//!   half, which depends on nothing but the low half. Keys that differ in the last digits then lie close together,
-//!   and numbered keys clump on few servers.
-//! - crc32 is really 15 bits of a CRC-32, so it reaches only the first 32,768 values of the circle; crc16 never
-//!   cuts its register to 16 bits.
+//!   half, which depends on nothing but the low half. Keys that differ in the last digits then lie close
+//!   together, and numbered keys clump on few servers.
+//! - crc32 is really 15 bits of a CRC-32, so it reaches only the first 32,768 values of the circle; crc16
+//!   never cuts its register to 16 bits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -158,8 +158,8 @@ fn fnv1a(key: &[u8], init: u32, prime: u32) -> u32 {
         .fold(init, |hash, &byte| (hash ^ signed(byte)).wrapping_mul(prime))
 }
 
-/// CRC-16/XMODEM in a register of 32 bits that is never cut: the low half is the CRC, the high half what earlier
-/// bytes left there.
+/// CRC-16/XMODEM in a register of 32 bits that is never cut: the low half is the CRC, the high half what
+/// earlier bytes left there.
 fn crc16(key: &[u8]) -> u32 {
     key.iter().fold(0, |crc, &byte| {
         crc << 8 ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)]

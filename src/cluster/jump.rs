@@ -1,8 +1,8 @@
 //! Jump consistent hash (Lamping and Veach, 2014).
 //!
-//! No points and no memory: servers are numbered, a new one is added at the end, and only the keys it takes move.
-//! A server in the middle cannot leave without renumbering those behind it, which is why rings still exist.
-//! Used by Grafana's Loki, Mimir and Tempo over their memcached pods.
+//! No points and no memory: servers are numbered, a new one is added at the end, and only the keys it takes
+//! move. A server in the middle cannot leave without renumbering those behind it, which is why rings still
+//! exist. Used by Grafana's Loki, Mimir and Tempo over their memcached pods.
 
 /// The bucket, 0 to `buckets - 1`, of a 64-bit hash. `buckets` must be 1 or more.
 pub fn jump(hash: u64, buckets: u32) -> u32 {

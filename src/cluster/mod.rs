@@ -1,7 +1,7 @@
 //! The fleet: which server owns a key, and the list of servers that a node publishes.
 //!
-//! Pure functions over server lists. Nothing here opens a socket, reads a file or a clock, or knows what a shard
-//! is; the server wires it up, `tools/ringctl` prints it, and the Rust client places keys with it.
+//! Pure functions over server lists. Nothing here opens a socket, reads a file or a clock, or knows what a
+//! shard is; the server wires it up, `tools/ringctl` prints it, and the Rust client places keys with it.
 //!
 //! ```text
 //!   ring file, "config set", DNS                      a client's --servers
@@ -13,9 +13,9 @@
 //!      clients find the fleet                       Ring::owner(key) -> index of the server
 //! ```
 //!
-//! Being *nearly* compatible is worthless: a fleet whose clients disagree about one key in a hundred serves stale
-//! values for it. So every rule here is some library's, bug for bug, and is compared with what that library
-//! really did (`tests/ketama`). docs/design/20-ketama.md has the traps.
+//! Being *nearly* compatible is worthless: a fleet whose clients disagree about one key in a hundred serves
+//! stale values for it. So every rule here is some library's, bug for bug, and is compared with what that
+//! library really did (`tests/ketama`). docs/design/20-ketama.md has the traps.
 
 mod hash_function;
 mod jump;
@@ -38,6 +38,7 @@ pub use server::{Server, ServerError};
 /// memcached's port. libmemcached and twemproxy leave it out of the strings they hash.
 pub const DEFAULT_PORT: u16 = 11211;
 
-/// Most servers in one ring, in a file, on a command line or in a published list. Ten times the largest fleet we
-/// have heard of; beyond it the list is refused, because a published ring is held in memory by every client.
+/// Most servers in one ring, in a file, on a command line or in a published list. Beyond it the list is
+/// refused: every client holds a published ring in memory, and 160 points a server make a circle of 5 MiB
+/// here.
 pub const SERVERS_MAX: usize = 4096;

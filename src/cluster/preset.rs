@@ -1,8 +1,8 @@
 //! Rules under the names of the clients that follow them.
 //!
-//! A preset says "place keys as this client, set up like this, would". Two names may mean the same rules: people
-//! look for their client, not for the algorithm. tests/ketama/README.md says which preset is held against which
-//! real library.
+//! A preset says "place keys as this client, set up like this, would". Two names may mean the same rules:
+//! people look for their client, not for the algorithm. tests/ketama/README.md says which preset is held
+//! against which real library.
 
 use std::fmt;
 use std::str::FromStr;

@@ -10,16 +10,16 @@
 //! ```
 //!
 //! `<size>` counts the two payload lines with their line feeds. The same payload comes in with `config set
-//! cluster`, and is the value of the binary replies (0x60 and its family). Weights, names and zones have no place
-//! in it: a published ring is one of equal servers.
+//! cluster`, and is the value of the binary replies (0x60 and its family). Weights, names and zones have no
+//! place in it: a published ring is one of equal servers.
 //!
 //! What clients insist on, and what this file therefore never writes otherwise: bare line feeds inside the
-//! payload, one blank between nodes and none behind the last (.NET), a version that fits a signed 32-bit integer
-//! (.NET, Java), exactly four lines that are not empty (django-elasticache), `\n\r\nEND\r\n` at the end
-//! (pymemcache).
+//! payload, one blank between nodes and none behind the last (.NET), a version that fits a signed 32-bit
+//! integer (.NET, Java), exactly four lines that are not empty (django-elasticache), `\n\r\nEND\r\n` at the
+//! end (pymemcache).
 //!
-//! **Versions have one source.** A ring is decided by one writer and numbered by it; nodes and clients only ever
-//! go up ([`PublishedRing::adopt`]). No vote, no merge: see DESIGN section 7.
+//! **Versions have one source.** A ring is decided by one writer and numbered by it; nodes and clients only
+//! ever go up ([`PublishedRing::adopt`]). No vote, no merge: docs/design/20-ketama.md has the reasons.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -36,15 +36,16 @@ pub struct RingVersion(u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetNode {
     pub host: String,
-    /// Empty on the wire where it is not known; several clients then skip the node, so fill it where possible.
+    /// Empty on the wire where it is not known; several clients then skip the node, so fill it where
+    /// possible.
     pub ip: Option<IpAddr>,
     pub port: u16,
 }
 
 /// A numbered list of nodes.
 ///
-/// Invariant: 1 to [`SERVERS_MAX`] nodes, no two of the same host and port, host names that hold no blank, `|` or
-/// line end. `new` and `parse` are the only ways to make one.
+/// Invariant: 1 to [`SERVERS_MAX`] nodes, no two of the same host and port, host names that hold no blank,
+/// `|` or line end. `new` and `parse` are the only ways to make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedRing {
     version: RingVersion,
@@ -114,8 +115,8 @@ impl fmt::Display for RingVersion {
 }
 
 impl PublishedRing {
-    /// The ring of these servers: what the dialect can say of them. `None` if there are none, too many, or two of
-    /// one address; a [`super::RingFile`] has ruled all of that out.
+    /// The ring of these servers: what the dialect can say of them. `None` if there are none, too many, or
+    /// two of one address; a [`super::RingFile`] has ruled all of that out.
     pub fn new(version: RingVersion, servers: &[Server]) -> Option<PublishedRing> {
         let node = |server: &Server| FleetNode {
             host: server.host.clone(),
@@ -142,7 +143,8 @@ impl PublishedRing {
         &self.nodes
     }
 
-    /// The nodes as servers to build a [`super::Ring`] from, equal in weight, as a client that found them would.
+    /// The nodes as servers to build a [`super::Ring`] from, equal in weight, as a client that found them
+    /// would.
     pub fn servers(&self) -> Vec<Server> {
         let server = |node: &FleetNode| Server {
             ip: node.ip,
@@ -189,8 +191,8 @@ impl PublishedRing {
         reply
     }
 
-    /// The inverse of [`PublishedRing::payload`], also without the last line feed and with CRLF, which pushers by
-    /// hand tend to send.
+    /// The inverse of [`PublishedRing::payload`], also without the last line feed and with CRLF, which
+    /// pushers by hand tend to send.
     pub fn parse(payload: &[u8]) -> Result<PublishedRing, PayloadError> {
         let fail = |line, column, what| Err(PayloadError { line, column, what });
         if payload.len() > PAYLOAD_SIZE_MAX {
@@ -236,8 +238,8 @@ impl PublishedRing {
         }
     }
 
-    /// Whether to take an offered ring in place of `ours`. The rule that nodes and clients share: versions never
-    /// go back.
+    /// Whether to take an offered ring in place of `ours`. The rule that nodes and clients share: versions
+    /// never go back.
     pub fn adopt(ours: Option<&PublishedRing>, offered: &PublishedRing) -> Adoption {
         match ours {
             None => Adoption::Newer,

@@ -5,7 +5,8 @@
 //!        |----o------x---o----+-----x--x---o--------+----x-----o-------|    points, sorted
 //!             B      A   B    C     A  A   B        C    A     B
 //!                       ^ hash(key)
-//!                        -----+ owner: the first point at or after the hash, here C; past the last point, the first
+//!                        -----+ owner: the first point at or after the hash, here C;
+//!                               behind the last point, the first
 //! ```
 //!
 //! Building may allocate and refuse; [`Ring::owner`] does neither.
@@ -53,8 +54,8 @@ pub enum Label {
     LibmemcachedSpy,
     /// Java's `InetSocketAddress`: `ip:port`, or `host/ip:port` for a server given by host name.
     Spymemcached,
-    /// spymemcached's `Format.LIBMEMCACHED`: the host name, reverse-looked-up where an address was given (then the
-    /// server's name must hold what that lookup answers); port 11211 is left out.
+    /// spymemcached's `Format.LIBMEMCACHED`: the host name, reverse-looked-up where an address was given
+    /// (then the server's name must hold what that lookup answers); port 11211 is left out.
     SpymemcachedLibmemcached,
     /// `host:port`, always.
     HostPort,
@@ -71,8 +72,9 @@ pub enum PointCount {
     SharesInDoubles,
     /// 100, one from each key hash, whatever the weights: libmemcached's KETAMA set after the servers.
     Hundred,
-    /// As [`PointCount::Hundred`], but as soon as one weight exceeds 1, as [`PointCount::Shares`]; the key hash
-    /// stays. libmemcached's KETAMA set before the servers, which is how pylibmc and php-memcached do it.
+    /// As [`PointCount::Hundred`], but as soon as one weight exceeds 1, as [`PointCount::Shares`]; the key
+    /// hash stays. libmemcached's KETAMA set before the servers, which is how pylibmc and php-memcached do
+    /// it.
     HundredUnlessWeighted,
 }
 
@@ -107,14 +109,15 @@ enum Owners {
 
 /// Sorted points, and where to begin among them.
 ///
-/// The circle is cut into as many equal sectors as there are points, so that a search begins where its answer is
-/// one or two points away: two lines of memory are touched instead of one for each halving. Points may bunch up
-/// (crc32 has them all in the first 32,768 values), so within a sector the search still halves.
+/// The circle is cut into as many equal sectors as there are points, so that a search begins where its answer
+/// is one or two points away: two lines of memory are touched instead of one for each halving. Points may
+/// bunch up (crc32 has them all in the first 32,768 values), so within a sector the search still halves.
 #[derive(Clone, Debug)]
 struct Circle {
     /// Sorted by value and never empty: the server of the largest weight always has a point.
     points: Vec<Point>,
-    /// `starts[s]` is how many points lie before sector s; one more than there are sectors, so that each has an end.
+    /// `starts[s]` is how many points lie before sector s; one more than there are sectors, so that each has
+    /// an end.
     starts: Vec<u32>,
     /// A hash shifted right by this is its sector.
     shift: u32,
@@ -126,7 +129,8 @@ pub enum BuildError {
     NoServers,
     /// More than [`SERVERS_MAX`].
     TooManyServers(usize),
-    /// A weight of 0 takes a server out of some libraries' rings and crashes others: it has no meaning to share.
+    /// A weight of 0 takes a server out of some libraries' rings and crashes others: it has no meaning to
+    /// share.
     ZeroWeight(String),
     /// spymemcached hashes the address behind a host name, and it is not known.
     AddressNeeded(String),
@@ -144,7 +148,8 @@ const POINTS_ONE_BY_ONE: u32 = 100;
 const POINTS_PER_STRING: f32 = 4.0;
 
 impl Ring {
-    /// Builds the ring of `servers`. Their order matters to modula and jump, and decides between equal points.
+    /// Builds the ring of `servers`. Their order matters to modula and jump, and decides between equal
+    /// points.
     pub fn build(rules: &Rules, servers: &[Server]) -> Result<Ring, BuildError> {
         if servers.is_empty() {
             return Err(BuildError::NoServers);
@@ -272,8 +277,8 @@ impl Circle {
     }
 }
 
-/// The part of the key that is hashed: what lies between the first opening byte and the first closing byte after
-/// it, or the whole key where one is missing or nothing lies between.
+/// The part of the key that is hashed: what lies between the first opening byte and the first closing byte
+/// after it, or the whole key where one is missing or nothing lies between.
 fn tagged_part(key: &[u8], [open, close]: [u8; 2]) -> &[u8] {
     let inner = memchr::memchr(open, key).and_then(|start| {
         let rest = &key[start + 1..];
@@ -331,8 +336,8 @@ fn spread_points(
 }
 
 /// Strings hashed for a server, in the order and the precision of libmemcached's and twemproxy's C. The order
-/// decides: equal weights give 39 instead of 40 where there are 25, 47, 50, 55, 61, ... servers. The 1e-10 was
-/// meant to prevent that and does nothing, being lost in a float of this size.
+/// decides: equal weights give 39 instead of 40 where there are 25, 47, 50, 55, 61, ... servers. The 1e-10
+/// was meant to prevent that and does nothing, being lost in a float of this size.
 fn strings_in_floats(weight: u32, total: u64, servers: usize) -> u32 {
     let share = weight as f32 / total as f32;
     (share * POINTS_PER_SERVER / POINTS_PER_STRING * servers as f32 + 1e-10).floor() as u32
@@ -385,8 +390,8 @@ impl fmt::Display for BuildError {
             BuildError::ZeroWeight(server) => write!(f, "{server}: weight must be 1 or more"),
             BuildError::AddressNeeded(server) => write!(
                 f,
-                "{server}: spymemcached hashes the address behind the host name; say which (ip=ADDRESS in a ring \
-                 file)"
+                "{server}: spymemcached hashes the address behind the host name; say which (ip=ADDRESS in a \
+                 ring file)"
             ),
             BuildError::NameNeeded(server) => write!(
                 f,
@@ -420,8 +425,8 @@ mod tests {
         Ring::build(&preset.parse::<Preset>().unwrap().rules(), servers).unwrap()
     }
 
-    /// Point counts of equal servers, per server: the counts at which C's floats and JavaScript's doubles lose a
-    /// string, which `tests/ketama/README.md` tells how to recompute from C and from node.
+    /// Point counts of equal servers, per server: the counts at which C's floats and JavaScript's doubles
+    /// lose a string, which `tests/ketama/README.md` tells how to recompute from C and from node.
     #[test]
     fn rounding_loses_points_where_c_and_javascript_do() {
         let lossy = |strings: fn(u32, u64, usize) -> u32| {

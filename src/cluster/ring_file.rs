@@ -7,11 +7,12 @@
 //! cache-2.example.com:11211:2   blue     ip=10.0.0.2 zone=b
 //! ```
 //!
-//! A line is `version N`, at most once, or a server: `host[:port[:weight]]`, then in any order a name, `ip=` and
-//! `zone=`. Where the version is missing the reader of the file takes its modification time in seconds.
+//! A line is `version N`, at most once, or a server: `host[:port[:weight]]`, then in any order a name, `ip=`
+//! and `zone=`. Where the version is missing the reader of the file takes its modification time in seconds.
 //!
-//! A file is right as a whole or not at all: the first mistake refuses it, with its line and column, and whoever
-//! reread it keeps the ring it had. Reading the file is the caller's business; this is bytes in, servers out.
+//! A file is right as a whole or not at all: the first mistake refuses it, with its line and column, and
+//! whoever reread it keeps the ring it had. Reading the file is the caller's business; this is bytes in,
+//! servers out.
 
 use std::collections::HashMap;
 use std::fmt;

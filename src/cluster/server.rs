@@ -1,7 +1,7 @@
 //! One memcached server as clients name it, and the notation `host:port[:weight][ name]`.
 //!
-//! Host and name are hash input: `10.0.0.1`, `cache-1` and `cache-1.example.com` are three different servers to a
-//! ring even where they are one machine. Nothing here lowers case, resolves or normalises.
+//! Host and name are hash input: `10.0.0.1`, `cache-1` and `cache-1.example.com` are three different servers
+//! to a ring even where they are one machine. Nothing here lowers case, resolves or normalises.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -182,7 +182,8 @@ pub(super) fn digits(text: &str) -> Option<u32> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// What is wrong with a host name, and at which byte. Underscores are let in: Docker and Kubernetes have them.
+/// What is wrong with a host name, and at which byte. Underscores are let in: Docker and Kubernetes have
+/// them.
 pub(super) fn host_mistake(host: &str) -> Option<(usize, &'static str)> {
     if host.is_empty() {
         return Some((0, "expected a host name or address"));

@@ -1,4 +1,5 @@
-//! Counts what this test program allocates, a thread at a time, to show that looking up a key allocates nothing.
+//! Counts what this test program allocates, a thread at a time, to show that looking up a key allocates
+//! nothing.
 #![expect(unsafe_code, reason = "an allocator can only be written so")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,8 +14,8 @@ thread_local! {
 /// The system's allocator, counting.
 struct Counting;
 
-// SAFETY: every call goes to `System` unchanged, which keeps the contract; the counter is a plain number without a
-// destructor, so counting allocates nothing itself.
+// SAFETY: every call goes to `System` unchanged, which keeps the contract; the counter is a plain number
+// without a destructor, so counting allocates nothing itself.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

@@ -1,7 +1,8 @@
 //! Placement held against the real libraries: every recorded row, key for key.
 //!
-//! The recorders beside this file wrote down where libmemcached, pylibmc, php-memcached, twemproxy, spymemcached
-//! and npm hashring put 10,000 keys; README.md has the recipe. Nothing here needs those libraries.
+//! The recorders beside this file wrote down where libmemcached, pylibmc, php-memcached, twemproxy,
+//! spymemcached and npm hashring put 10,000 keys; README.md has the recipe. Nothing here needs those
+//! libraries.
 
 mod allocations;
 mod discovery;
@@ -12,8 +13,8 @@ use ringcached::cluster::{HashFunction, Preset, Ring, Server};
 
 use recorded::{Row, recorded_keys, rows, server_set, tagged_keys};
 
-/// Fewest keys of a row that the client placed at all: text-protocol clients leave out those that are not ASCII,
-/// and PHP has few keys that may be session ids.
+/// Fewest keys of a row that the client placed at all: text-protocol clients leave out those that are not
+/// ASCII, and PHP has few keys that may be session ids.
 const PLACED_MIN: usize = 2_000;
 
 /// Owners of keys as rows write them: a digit in base 36 each.
@@ -100,8 +101,8 @@ fn every_preset_has_a_recording() {
         .flat_map(rows)
         .map(|row| row.preset)
         .collect();
-    // Jump has its authors' values in src/cluster/jump.rs, and below; libmemcached's HSIEH is compiled out of every
-    // libmemcached at hand, and the function is twemproxy's, which is recorded.
+    // Jump has its authors' values in src/cluster/jump.rs, and below; libmemcached's HSIEH is compiled out of
+    // every libmemcached at hand, and the function is twemproxy's, which is recorded.
     recorded.extend(["jump", "libmemcached-hsieh", "libmemcached-modula-hsieh"].map(str::to_owned));
     let missing: Vec<_> = Preset::all()
         .into_iter()
@@ -125,8 +126,8 @@ fn jump_is_jump_of_xxh64() {
 
 const JUMP_OWNERS: &str = "5046075755192122501576660818634441487489";
 
-/// The promise of consistent hashing, on the ring most fleets use: a tenth server takes a tenth of the keys, and no
-/// key moves between the old ones.
+/// The promise of consistent hashing, on the ring most fleets use: a tenth server takes a tenth of the keys,
+/// and no key moves between the old ones.
 #[test]
 fn a_tenth_server_takes_a_tenth_of_the_keys() {
     let keys = recorded_keys();
@@ -153,8 +154,8 @@ fn a_tenth_server_takes_a_tenth_of_the_keys() {
     }
 }
 
-/// twemproxy's default clumps numbered keys, which is why docs/design/20-ketama.md advises `hash: md5`: the same
-/// figures as were seen live.
+/// twemproxy's default clumps numbered keys, which is why docs/design/20-ketama.md advises `hash: md5`: the
+/// same figures as were seen live.
 #[test]
 fn numbered_keys_clump_under_fnv1a_64() {
     let servers: Vec<_> = (21201..=21205)

@@ -1,5 +1,5 @@
-//! Whatever bytes arrive, the readers of rings answer: a ring, or where the mistake is. They never panic, and what
-//! they accept keeps its promises.
+//! Whatever bytes arrive, the readers of rings answer: a ring, or where the mistake is. They never panic, and
+//! what they accept keeps its promises.
 
 use ringcached::cluster::{FleetReply, PublishedRing, RingFile, Server, find_fleet_reply};
 

@@ -1,8 +1,8 @@
 //! `ringctl check`: do the nodes publish the ring that a client believes in?
 //!
-//! Every node is asked `config get cluster` at the same time, each with the same patience, so that one dead node
-//! costs its timeout once. A node that refuses the question is asked the older one. No answer, a strange answer and
-//! a different answer are findings, not failures of this program.
+//! Every node is asked `config get cluster` at the same time, each with the same patience, so that one dead
+//! node costs its timeout once. A node that refuses the question is asked the older one. No answer, a strange
+//! answer and a different answer are findings, not failures of this program.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

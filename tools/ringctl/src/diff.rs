@@ -1,7 +1,7 @@
 //! `ringctl diff`: what moves from one server to another when the list of servers changes.
 //!
-//! A server is its address: one that changes weight or name stays itself, and a machine that takes over another's
-//! name is somebody new, because what the old one held does not come along.
+//! A server is its address: one that changes weight or name stays itself, and a machine that takes over
+//! another's name is somebody new, because what the old one held does not come along.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -189,8 +189,8 @@ fn report(
     }
 }
 
-/// The part of the circle whose owner changes: both rings' points, merged, cut it into arcs of one old and one new
-/// owner each.
+/// The part of the circle whose owner changes: both rings' points, merged, cut it into arcs of one old and
+/// one new owner each.
 fn circle_moved([before, after]: [&[Server]; 2], [old, new]: [&Ring; 2]) -> Option<f64> {
     let (old, new) = (old.points()?, new.points()?);
     let addresses = |servers: &[Server]| servers.iter().map(Server::address).collect::<Vec<_>>();

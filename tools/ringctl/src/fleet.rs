@@ -10,7 +10,8 @@ use ringcached::cluster::{Preset, Ring, RingFile, Rules, Server};
 /// Which servers.
 #[derive(Args)]
 pub(crate) struct ServerArgs {
-    /// Servers, comma-separated: host:port[:weight][ name]. Write hosts as your clients do: the text is hashed
+    /// Servers, comma-separated: host:port[:weight][ name]. Write hosts as your clients do: the text is
+    /// hashed
     #[arg(long, value_name = "SERVERS", conflicts_with = "file")]
     servers: Option<String>,
     /// Ring file to take the servers from

@@ -29,8 +29,8 @@ pub(crate) struct SampleArgs {
 }
 
 impl SampleArgs {
-    /// Calls `take` with every key and says how many there were. Generated keys are not kept: a hundred million
-    /// of them need no memory.
+    /// Calls `take` with every key and says how many there were. Generated keys are not kept: a hundred
+    /// million of them need no memory.
     pub(crate) fn for_each(&self, mut take: impl FnMut(&[u8])) -> Result<usize> {
         let Some(file) = &self.keys_from else {
             let mut key = Vec::new();

@@ -29,8 +29,8 @@ Examples:
   ringctl diff --preset libmemcached-weighted --file ring.conf --add 10.0.0.9:11211
   ringctl check --file ring.conf
 
-Exit status: 0 when all is well, 1 when `check` found a difference, 2 when a request made no sense or could not be \
-carried out.")]
+Exit status: 0 when all is well, 1 when `check` found a difference, 2 when a request made no sense or could \
+not be carried out.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -41,7 +41,8 @@ pub(crate) fn bar(share: f64, largest: f64, width: usize) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-/// Lines of cells: the first column to the left, the others to the right, except a last one that stays as it is.
+/// Lines of cells: the first column to the left, the others to the right, except a last one that stays as it
+/// is.
 pub(crate) fn table(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

@@ -14,9 +14,9 @@ use crate::{output, svg};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Three shares for each server: by weight, what it ought to have; of the ring, what keys would give it if their hashes \
-were even; of the keys, what the measured keys do give it. A gap between the first two is the ring's (more points \
-would close it), between the last two the key hash's.
+Three shares for each server: by weight, what it ought to have; of the ring, what keys would give it if \
+their hashes were even; of the keys, what the measured keys do give it. A gap between the first two is the \
+ring's (more points would close it), between the last two the key hash's.
 
 Example:
   ringctl spread --preset twemproxy --servers a:11211,b:11211,c:11211 --keys-from keys.txt --svg spread.svg")]

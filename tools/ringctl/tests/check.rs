@@ -14,7 +14,8 @@ fn node() -> (TcpListener, Server) {
     (listener, Server::new("127.0.0.1", port))
 }
 
-/// Answers each line of each connection with what `answer` makes of it, until the test ends. Empty answers hang up.
+/// Answers each line of each connection with what `answer` makes of it, until the test ends. Empty answers
+/// hang up.
 fn serve(listener: TcpListener, answer: impl Fn(&str) -> Vec<u8> + Send + 'static) {
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -109,7 +110,8 @@ fn every_way_not_to_agree() {
     let started = Instant::now();
     let (code, lines) = check(&["--timeout", "300", "--servers", &list(&view)]);
     assert_eq!(code, 1);
-    // The nodes are asked side by side, so the silent one costs its patience once; the rest is a busy machine.
+    // The nodes are asked side by side, so the silent one costs its patience once; the rest is a busy
+    // machine.
     assert!(
         started.elapsed() < Duration::from_secs(5),
         "{:?}",
