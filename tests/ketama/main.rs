@@ -89,6 +89,11 @@ fn npm_hashring_as_it_answers() {
 }
 
 #[test]
+fn spymemcached_as_its_locator_says() {
+    check("spymemcached", 9);
+}
+
+#[test]
 fn vectors_recorded_earlier() {
     check("vectors", 51);
 }
@@ -96,11 +101,19 @@ fn vectors_recorded_earlier() {
 /// A preset nobody recorded would be a claim without a proof.
 #[test]
 fn every_preset_has_a_recording() {
-    let mut recorded: Vec<String> = ["libmemcached", "pylibmc", "php", "twemproxy", "node", "vectors"]
-        .into_iter()
-        .flat_map(rows)
-        .map(|row| row.preset)
-        .collect();
+    let mut recorded: Vec<String> = [
+        "libmemcached",
+        "pylibmc",
+        "php",
+        "twemproxy",
+        "node",
+        "spymemcached",
+        "vectors",
+    ]
+    .into_iter()
+    .flat_map(rows)
+    .map(|row| row.preset)
+    .collect();
     // Jump has its authors' values in src/cluster/jump.rs, and below; libmemcached's HSIEH is compiled out of
     // every libmemcached at hand, and the function is twemproxy's, which is recorded.
     recorded.extend(["jump", "libmemcached-hsieh", "libmemcached-modula-hsieh"].map(str::to_owned));

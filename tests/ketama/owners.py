@@ -35,7 +35,7 @@ def server_sets():
     sets = {}
     for line in (HERE / "servers.tsv").read_text().splitlines():
         if not line.startswith("#"):
-            set_name, host, port, weight, name = line.split("\t")
+            set_name, host, port, weight, name, _ = line.split("\t")
             sets.setdefault(set_name, []).append(Server(host, port, weight, name))
     return sets
 

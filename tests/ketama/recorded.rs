@@ -83,7 +83,7 @@ pub(crate) fn server_set(name: &str) -> Vec<Server> {
     let text = std::fs::read_to_string(path("servers.tsv")).unwrap();
     let server = |line: &str| {
         let fields: Vec<_> = line.split('\t').collect();
-        let [set, host, port, weight, server_name] = fields[..] else {
+        let [set, host, port, weight, server_name, ip] = fields[..] else {
             panic!("servers.tsv: {line}")
         };
         let server = Server::new(host, port.parse().unwrap()).with_weight(weight.parse().unwrap());
@@ -92,7 +92,8 @@ pub(crate) fn server_set(name: &str) -> Vec<Server> {
         } else {
             server.with_name(server_name)
         };
-        (set == name).then_some(server)
+        let ip = ip.parse().ok().or(server.ip);
+        (set == name).then_some(Server { ip, ..server })
     };
     let servers: Vec<_> = text
         .lines()
