@@ -1,8 +1,9 @@
 //! `ringctl check`: do the nodes publish the ring that a client believes in?
 //!
 //! Every node is asked `config get cluster` at the same time, each with the same patience, so that one dead
-//! node costs its timeout once. A node that refuses the question is asked the older one. No answer, a strange
-//! answer and a different answer are findings, not failures of this program.
+//! node costs its timeout once; only looking up host names is the system's, with a patience of its own. A node
+//! that refuses the question is asked the older one. No answer, a strange answer and a different answer are
+//! findings, not failures of this program.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -19,7 +20,8 @@ use crate::output;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-A client's view is --servers, --file, or with --discover what one node tells a client that asks it.
+A client's view is --servers, --file, or with --discover what one node tells a client that asks it. The \
+order of servers counts, because modula and jump place keys by it.
 
 Examples:
   ringctl check --file ring.conf
