@@ -3,6 +3,7 @@
 //! The folders are the architecture; docs/ARCHITECTURE.md is the map, `tests/it/layers.rs` keeps knowledge flowing
 //! one way.
 
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod hash;
