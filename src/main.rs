@@ -14,7 +14,10 @@ fn main() -> ExitCode {
         _ => LevelFilter::Trace,
     };
     // RUST_LOG, where it is set, says it more finely than -v.
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .init();
     match server::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {

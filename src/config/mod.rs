@@ -16,13 +16,27 @@ pub const PROTOCOL_VERSION: &str = "1.6.45";
 /// A memcached-protocol cache server: thread per core, shared nothing.
 #[derive(Debug, Parser)]
 #[command(name = "ringcached", version = PROTOCOL_VERSION, disable_version_flag = true, args_override_self = true)]
-#[command(after_help = "Options that memcached knows and that are not listed here come with a later version.")]
+#[command(
+    after_help = "Options that memcached knows and that are not listed here come with a later version."
+)]
 struct Options {
     /// TCP port to listen on; 0 for none, -1 for any that is free
-    #[arg(short, long, value_name = "NUM", default_value_t = 11211, allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "NUM",
+        default_value_t = 11211,
+        allow_negative_numbers = true
+    )]
     port: i32,
     /// UDP port; only 0 (off) is served
-    #[arg(short = 'U', long, value_name = "NUM", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(
+        short = 'U',
+        long,
+        value_name = "NUM",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
     udp_port: i32,
     /// unix-socket to listen on, instead of any network
     #[arg(short = 's', long, value_name = "FILE")]
@@ -86,7 +100,12 @@ struct Options {
     #[arg(long, value_name = "US", default_value_t = 50, help_heading = "Own options")]
     busy_poll_us: u64,
     /// What to forget when memory is full
-    #[arg(long, value_name = "POLICY", default_value = "s3fifo", help_heading = "Own options")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "s3fifo",
+        help_heading = "Own options"
+    )]
     eviction: Policy,
 }
 
@@ -166,7 +185,10 @@ fn meaning(options: Options) -> Result<Config, String> {
         return Err("Number of requests per event must be greater than 0".to_owned());
     }
     if options.udp_port != 0 {
-        return Err(format!("-U {}: UDP is not served yet, only -U 0", options.udp_port));
+        return Err(format!(
+            "-U {}: UDP is not served yet, only -U 0",
+            options.udp_port
+        ));
     }
     let memory_limit = options.memory_limit << 20;
     if options.max_item_size as u64 > memory_limit / 2 {
@@ -232,9 +254,17 @@ fn resolve(text: &str, port: u16) -> Result<Vec<Address>, String> {
     if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(vec![Address::Tcp(ip, port)]);
     }
-    let with_port = if text.contains(':') { text.to_owned() } else { format!("{text}:{port}") };
-    let found = with_port.to_socket_addrs().map_err(|error| format!("-l {text}: {error}"))?;
-    Ok(found.map(|address| Address::Tcp(address.ip(), address.port())).collect())
+    let with_port = if text.contains(':') {
+        text.to_owned()
+    } else {
+        format!("{text}:{port}")
+    };
+    let found = with_port
+        .to_socket_addrs()
+        .map_err(|error| format!("-l {text}: {error}"))?;
+    Ok(found
+        .map(|address| Address::Tcp(address.ip(), address.port()))
+        .collect())
 }
 
 fn octal(text: &str) -> Result<u32, String> {
@@ -248,7 +278,10 @@ fn item_size(text: &str) -> Result<usize, String> {
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
         _ => (text, 1),
     };
-    let size = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    let size = digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
     match size {
         Some(size @ 1024..=0x4000_0000) => Ok(size),
         Some(_) => Err("Item max size must be from 1024 bytes to 1 GiB".to_owned()),
@@ -271,13 +304,18 @@ mod tests {
         assert_eq!(config.memory_limit, 64 << 20);
         assert_eq!(config.verbosity, 2);
         assert_eq!(config.item_size_max, 5 << 20);
-        let expected = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+        let expected = [
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ];
         assert_eq!(config.addresses, expected.map(|ip| Address::Tcp(ip, 11212)));
     }
 
     #[test]
     fn bad_values_are_refused() {
-        for line in ["-t 0", "-c 0", "-R 0", "-I 100", "-I 1x", "-p 65536", "-m 1", "-B http", "-U 11211"] {
+        for line in [
+            "-t 0", "-c 0", "-R 0", "-I 100", "-I 1x", "-p 65536", "-m 1", "-B http", "-U 11211",
+        ] {
             assert!(config(line).is_err(), "{line}");
         }
     }

@@ -79,8 +79,19 @@ impl Batch {
     }
 
     pub fn push(&mut self, ask: &Ask<'_>, reservation: Option<Reservation>) {
-        let Ask { request, spelling, text, connection, gap } = *ask;
-        let Request { key, hash, value, operation } = request;
+        let Ask {
+            request,
+            spelling,
+            text,
+            connection,
+            gap,
+        } = *ask;
+        let Request {
+            key,
+            hash,
+            value,
+            operation,
+        } = request;
         self.asks.push(Packed {
             connection,
             gap,
@@ -107,7 +118,12 @@ impl Batch {
             let (text, bytes) = bytes.split_at(packed.text_size as usize);
             let value = &bytes[..packed.value_size as usize];
             let ask = Ask {
-                request: Request { key, hash: packed.hash, value, operation: packed.operation },
+                request: Request {
+                    key,
+                    hash: packed.hash,
+                    value,
+                    operation: packed.operation,
+                },
                 spelling: packed.spelling,
                 text,
                 connection: packed.connection,
@@ -118,7 +134,11 @@ impl Batch {
             self.done += 1;
             self.done_bytes += key.len() + text.len() + value.len();
             let size = self.answer_bytes.len() - start;
-            self.answers.push(Answer { connection: ask.connection, gap: ask.gap, size });
+            self.answers.push(Answer {
+                connection: ask.connection,
+                gap: ask.gap,
+                size,
+            });
         }
     }
 

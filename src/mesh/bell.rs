@@ -1,20 +1,27 @@
 //! Sleeping without missing a letter.
 //!
 //! A core about to sleep says so ([`Bell::lie_down`]), looks into its mailbox once more, and only then sleeps. A
-//! core that has posted letters asks [`Bell::must_ring`]: true for exactly one of those who post while the core
-//! sleeps. With a full fence on either side between "write mine" and "read yours", at least one of the two sees the
-//! other: the sleeper sees the letter, or the poster sees the sleeper (Dekker's argument; checked by loom).
+//! core that has posted letters asks [`Bell::must_ring`], and rings if the other sleeps. With a full fence on either
+//! side between "write mine" and "read yours", at least one of the two sees the other: the sleeper sees the letter, or
+//! the poster sees the sleeper (Dekker's argument; checked by loom). Two posters may both ring one sleeper: a
+//! wake-up too many costs a little, one too few would cost everything.
 
 use super::sync::{AtomicBool, Ordering, fence};
 
 pub struct Bell {
+    /// Written by its own core only.
     asleep: AtomicBool,
 }
 
 impl Bell {
-    #[expect(clippy::new_without_default, reason = "a bell belongs to a place; nobody needs one by default")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a bell belongs to a place; nobody needs one by default"
+    )]
     pub fn new() -> Bell {
-        Bell { asleep: AtomicBool::new(false) }
+        Bell {
+            asleep: AtomicBool::new(false),
+        }
     }
 
     /// The core is about to sleep. It must look into its mailbox after this, and sleep only if that is empty.
@@ -28,9 +35,9 @@ impl Bell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the caller, who has just posted a letter, is the one who must wake the core.
+    /// Whether the caller, who has just posted a letter, must wake the core.
     pub fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed)
     }
 }

@@ -29,9 +29,9 @@ use std::sync::atomic::AtomicUsize;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::session::statistics::Totals;
 use crate::session::{ConnectionId, Order};
 use crate::shard::Shard;
-use crate::session::statistics::Totals;
 
 pub use batch::{Answer, Batch};
 pub use bell::Bell;
@@ -96,15 +96,21 @@ pub enum Letter {
     /// A batch of the receiver's own, with answers.
     Answers(Box<Batch>),
     /// An order to the receiver's shard and core.
-    Order { from: usize, connection: ConnectionId, order: Order },
+    Order {
+        from: usize,
+        connection: ConnectionId,
+        order: Order,
+    },
     /// What the receiver's order to another core gave.
-    Report { connection: ConnectionId, totals: Box<Totals> },
+    Report {
+        connection: ConnectionId,
+        totals: Box<Totals>,
+    },
     /// A connection to serve from now on.
     Connection(OwnedFd),
     /// Finish what is under way and end.
     Stop,
 }
-
 
 impl Mesh {
     /// One place for each shard; gives each core its mailbox's other end.
@@ -115,7 +121,14 @@ impl Mesh {
                 // Unbounded in type, bounded by protocol: batches are counted, and what else travels (orders,
                 // connections) is bounded by the connection limit.
                 let (sender, receiver) = crossbeam_channel::unbounded();
-                (Place { shard: Lendable::new(shard), bell: Bell::new(), mailbox: sender }, receiver)
+                (
+                    Place {
+                        shard: Lendable::new(shard),
+                        bell: Bell::new(),
+                        mailbox: sender,
+                    },
+                    receiver,
+                )
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
         let mesh = Mesh {

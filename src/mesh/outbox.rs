@@ -18,7 +18,10 @@ pub struct Outboxes {
 struct Outbox {
     open: Box<Batch>,
     /// Kept in boxes: they travel as they are.
-    #[expect(clippy::vec_box, reason = "a batch travels in its box, which must not be made anew")]
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels in its box, which must not be made anew"
+    )]
     spare: Vec<Box<Batch>>,
     /// Batches that are with the peer.
     out: usize,
@@ -28,10 +31,16 @@ impl Outboxes {
     pub fn new(me: usize, cores: usize) -> Outboxes {
         let outbox = |peer| Outbox {
             open: Box::new(Batch::new(me, peer)),
-            spare: (1..BATCHES_PER_PEER).map(|_| Box::new(Batch::new(me, peer))).collect(),
+            spare: (1..BATCHES_PER_PEER)
+                .map(|_| Box::new(Batch::new(me, peer)))
+                .collect(),
             out: 0,
         };
-        Outboxes { me, peers: (0..cores).map(outbox).collect(), full: 0 }
+        Outboxes {
+            me,
+            peers: (0..cores).map(outbox).collect(),
+            full: 0,
+        }
     }
 
     pub fn push(&mut self, peer: usize, ask: &Ask<'_>, reservation: Option<Reservation>) {
@@ -52,7 +61,9 @@ impl Outboxes {
 
     /// Whether any batch is open or with a peer.
     pub fn are_empty(&self) -> bool {
-        self.peers.iter().all(|outbox| outbox.out == 0 && outbox.open.is_empty())
+        self.peers
+            .iter()
+            .all(|outbox| outbox.out == 0 && outbox.open.is_empty())
     }
 
     /// Sends every open batch that has something in it, as far as empty ones are left to follow it.

@@ -29,7 +29,9 @@ struct WaitingPeer {
 
 impl Waiting {
     pub fn new(cores: usize) -> Waiting {
-        Waiting { peers: (0..cores).map(|_| WaitingPeer::default()).collect() }
+        Waiting {
+            peers: (0..cores).map(|_| WaitingPeer::default()).collect(),
+        }
     }
 }
 
@@ -57,7 +59,16 @@ impl<'m> Reach<'m> {
         wakes: &'m mut Wakes,
     ) -> Reach<'m> {
         let own = mesh.place(me).shard.take_back();
-        Reach { me, mesh, now, own, borrowed: None, outboxes, waiting, wakes }
+        Reach {
+            me,
+            mesh,
+            now,
+            own,
+            borrowed: None,
+            outboxes,
+            waiting,
+            wakes,
+        }
     }
 
     /// Returns a borrowed shard. Called after each connection, so that its owner waits for one at most.
@@ -169,7 +180,11 @@ impl Shards for Reach<'_> {
     fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
         let (owner, now) = (request.hash.owner(self.mesh.cores()), self.now);
         // The session has nothing under way, so a reservation overtakes nothing, whatever others have sent.
-        let shard = if owner == self.me { Some(&mut *self.own) } else { self.lent(owner) };
+        let shard = if owner == self.me {
+            Some(&mut *self.own)
+        } else {
+            self.lent(owner)
+        };
         match shard.map(|shard| shard.reserve(request, value_size, now)) {
             Some(Ok(reservation)) => Reserved::Memory(reservation),
             Some(Err(reply)) => Reserved::Refused(reply),
@@ -206,7 +221,14 @@ impl Shards for Reach<'_> {
     ) -> usize {
         carry_out(&mut self.own, order, self.now, counters, totals);
         for core in (0..self.mesh.cores()).filter(|&core| core != self.me) {
-            self.mesh.send(core, Letter::Order { from: self.me, connection, order });
+            self.mesh.send(
+                core,
+                Letter::Order {
+                    from: self.me,
+                    connection,
+                    order,
+                },
+            );
             self.wakes.note(core);
         }
         self.mesh.cores() - 1

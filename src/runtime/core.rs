@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
-use super::slots::Slots;
 use super::Clock;
+use super::slots::Slots;
 use crate::hash::KeySeed;
-use crate::time::Now;
 use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
 use crate::session::statistics::Facts;
 use crate::session::{Buffers, ConnectionId, Counters, Desk, Rules, Session, Stall, Wire};
+use crate::time::Now;
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
 const LETTERS_PER_TURN: usize = 16;
@@ -90,7 +90,15 @@ pub struct CoreParts {
 
 impl<S: Wire> Core<S> {
     pub fn new(parts: CoreParts) -> Core<S> {
-        let CoreParts { me, mesh, mailbox, seed, clock, rules, facts } = parts;
+        let CoreParts {
+            me,
+            mesh,
+            mailbox,
+            seed,
+            clock,
+            rules,
+            facts,
+        } = parts;
         let cores = mesh.cores();
         Core {
             me,
@@ -126,8 +134,14 @@ impl<S: Wire> Core<S> {
     /// Begins a turn: takes the shard back from whoever borrowed it.
     pub fn turn(&mut self) -> Turn<'_, S> {
         let now = self.clock.now();
-        let reach =
-            Reach::new(self.me, &self.mesh, now, &mut self.outboxes, &mut self.waiting, &mut self.wakes);
+        let reach = Reach::new(
+            self.me,
+            &self.mesh,
+            now,
+            &mut self.outboxes,
+            &mut self.waiting,
+            &mut self.wakes,
+        );
         Turn {
             reach,
             now,
@@ -194,7 +208,9 @@ impl<S: Wire> Core<S> {
 
     /// All of a connection's output has gone.
     pub fn sent(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         connection.session.sent_all(&mut self.buffers, &mut self.counters);
         self.look_again(id);
     }
@@ -207,7 +223,9 @@ impl<S: Wire> Core<S> {
     }
 
     fn look_again(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         if connection.session.stall() == Some(Stall::Output) {
             resume_later(connection, id, &mut self.to_resume);
         }
@@ -344,11 +362,17 @@ impl<S: Wire> Turn<'_, S> {
     /// Reads the mailbox. `arrived` makes a socket of a descriptor that another core accepted.
     pub fn read_letters(&mut self, mut arrived: impl FnMut(&mut Self, std::os::fd::OwnedFd)) {
         for _ in 0..LETTERS_PER_TURN {
-            let Ok(letter) = self.mailbox.try_recv() else { return };
+            let Ok(letter) = self.mailbox.try_recv() else {
+                return;
+            };
             match letter {
                 Letter::Asks(batch) => self.reach.work(batch),
                 Letter::Answers(batch) => self.deliver(batch),
-                Letter::Order { from, connection, order } => {
+                Letter::Order {
+                    from,
+                    connection,
+                    order,
+                } => {
                     self.reach.obey(from, connection, order, self.counters);
                 }
                 Letter::Report { connection, totals } => {
@@ -371,7 +395,9 @@ impl<S: Wire> Turn<'_, S> {
     }
 
     pub fn socket(&mut self, id: ConnectionId) -> Option<&mut S> {
-        self.connections.get_mut(id).map(|connection| &mut connection.socket)
+        self.connections
+            .get_mut(id)
+            .map(|connection| &mut connection.socket)
     }
 
     /// Puts a connection on the list of those to be looked at after the turn.
@@ -388,7 +414,9 @@ impl<S: Wire> Turn<'_, S> {
 
     fn deliver(&mut self, batch: Box<Batch>) {
         for (answer, bytes) in batch.answers() {
-            let Some(connection) = self.connections.get_mut(answer.connection) else { continue };
+            let Some(connection) = self.connections.get_mut(answer.connection) else {
+                continue;
+            };
             connection.session.answer(answer.gap, bytes, self.buffers);
             if connection.session.has_all_answers() {
                 resume_later(connection, answer.connection, self.to_resume);
@@ -404,7 +432,9 @@ impl<S: Wire> Turn<'_, S> {
     }
 
     fn serve(&mut self, id: ConnectionId, work: impl FnOnce(&mut Session, &mut Desk<'_, Reach<'_>, S>)) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         let mut desk = Desk {
             shards: &mut self.reach,
             wire: &mut connection.socket,

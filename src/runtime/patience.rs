@@ -27,7 +27,13 @@ pub struct Patience {
 
 impl Patience {
     pub fn new(window: Duration) -> Patience {
-        Patience { window, vain: 0, pause: 0, pause_next: 1, short_sleeps: 0 }
+        Patience {
+            window,
+            vain: 0,
+            pause: 0,
+            pause_next: 1,
+            short_sleeps: 0,
+        }
     }
 
     /// How long to look during the wait that begins now.

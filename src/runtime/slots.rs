@@ -18,23 +18,36 @@ struct Slot<T> {
 
 impl<T> Slots<T> {
     pub(super) fn new() -> Slots<T> {
-        Slots { slots: Vec::new(), free: Vec::new() }
+        Slots {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(super) fn insert(&mut self, make: impl FnOnce(ConnectionId) -> T) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, thing: None });
+            self.slots.push(Slot {
+                generation: 0,
+                thing: None,
+            });
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
-        let id = ConnectionId { index, generation: slot.generation };
+        let id = ConnectionId {
+            index,
+            generation: slot.generation,
+        };
         slot.thing = Some(Box::new(make(id)));
         id
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation == id.generation { slot.thing.as_deref_mut() } else { None }
+        if slot.generation == id.generation {
+            slot.thing.as_deref_mut()
+        } else {
+            None
+        }
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<T> {
@@ -51,7 +64,10 @@ impl<T> Slots<T> {
     /// The name of what is at this place now.
     pub(super) fn current(&self, index: u32) -> Option<ConnectionId> {
         let slot = self.slots.get(index as usize)?;
-        slot.thing.as_ref().map(|_| ConnectionId { index, generation: slot.generation })
+        slot.thing.as_ref().map(|_| ConnectionId {
+            index,
+            generation: slot.generation,
+        })
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> {
@@ -59,7 +75,10 @@ impl<T> Slots<T> {
             .iter()
             .enumerate()
             .filter(|(_, slot)| slot.thing.is_some())
-            .map(|(index, slot)| ConnectionId { index: index as u32, generation: slot.generation })
+            .map(|(index, slot)| ConnectionId {
+                index: index as u32,
+                generation: slot.generation,
+            })
     }
 }
 

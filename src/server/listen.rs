@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
+};
 
 use crate::config::{Address, Config};
 
@@ -20,7 +22,10 @@ pub(super) struct Listening {
 /// Opens all addresses of the configuration. Where they are the default ones (all of IPv4 and all of IPv6), one
 /// is enough.
 pub(super) fn open(config: &Config) -> Result<Listening, String> {
-    let mut listening = Listening { sockets: Vec::new(), taken: Vec::new() };
+    let mut listening = Listening {
+        sockets: Vec::new(),
+        taken: Vec::new(),
+    };
     let mut failure = None;
     for address in &config.addresses {
         let opened = match address {
@@ -52,7 +57,11 @@ pub(super) fn open(config: &Config) -> Result<Listening, String> {
 
 /// A listening TCP socket. Accepted connections inherit its options.
 pub(super) fn tcp(ip: IpAddr, port: u16, backlog: i32) -> io::Result<OwnedFd> {
-    let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if ip.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
@@ -70,7 +79,12 @@ fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<OwnedFd> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
         fs::remove_file(path)?;
     }
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     listen(&socket, backlog)?;

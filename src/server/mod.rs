@@ -4,7 +4,6 @@ mod facts;
 mod listen;
 mod port_file;
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -31,7 +30,10 @@ const EX_OSERR: u8 = 71;
 
 impl Refusal {
     fn os(message: String) -> Refusal {
-        Refusal { message, code: EX_OSERR }
+        Refusal {
+            message,
+            code: EX_OSERR,
+        }
     }
 }
 
@@ -43,16 +45,31 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     raise_descriptor_limit(config);
     uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
     let listening = listen::open(config).map_err(Refusal::os)?;
+    let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
+        .map(|me| core_listeners(config, me))
+        .collect::<Result<_, _>>()?;
+    // The first core accepts and deals to all: that is even, whatever the number of connections.
+    listeners[0].extend(
+        listening
+            .sockets
+            .into_iter()
+            .map(|socket| Listener { socket, shared: true }),
+    );
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
-        std::fs::write(path, format!("{}\n", std::process::id()))
-            .map_err(|error| Refusal::os(format!("could not write the pid file {}: {error}", path.display())))?;
+        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
+            Refusal::os(format!(
+                "could not write the pid file {}: {error}",
+                path.display()
+            ))
+        })?;
     }
     // Before any thread is: a signal that comes now waits for us.
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
-        .map_err(|error| Refusal::os(format!("signals: {error}")))?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
+            .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    let cores = Cores::start(config, listening.sockets)?;
+    let cores = Cores::start(config, listeners)?;
     for address in &listening.taken {
         info!("listening on {address}, {} cores", config.threads);
     }
@@ -71,12 +88,14 @@ struct Cores {
 }
 
 impl Cores {
-    fn start(config: &Config, listeners: Vec<OwnedFd>) -> Result<Cores, Refusal> {
+    fn start(config: &Config, listeners: Vec<Vec<Listener>>) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
         let settings = shard_settings(config);
-        let shards = (0..config.threads).map(|_| Shard::new(&settings, seed, pool.clone())).collect();
+        let shards = (0..config.threads)
+            .map(|_| Shard::new(&settings, seed, pool.clone()))
+            .collect();
         let (mesh, mailboxes) = Mesh::new(shards);
         let mesh = Arc::new(mesh);
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
@@ -85,20 +104,16 @@ impl Cores {
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let pinned = config.threads <= cpus.len().min(config.cpus);
         if !pinned {
-            warn!("{} threads share {} CPUs: they are not pinned and do not poll", config.threads, config.cpus);
+            warn!(
+                "{} threads share {} CPUs: they are not pinned and do not poll",
+                config.threads, config.cpus
+            );
         }
         let busy_poll = if pinned { config.busy_poll } else { Duration::ZERO };
 
-        let mut shared = Some(listeners);
         let (started, starts) = mpsc::channel();
         let mut threads = Vec::new();
-        for (me, mailbox) in mailboxes.into_iter().enumerate() {
-            // The first core accepts and deals to all: that is even, whatever the number of connections.
-            let mut own: Vec<Listener> =
-                shared.take().into_iter().flatten().map(|socket| Listener { socket, shared: true }).collect();
-            if let Some(base) = config.core_ports {
-                own.extend(core_listeners(config, base, me)?);
-            }
+        for (me, (mailbox, own)) in mailboxes.into_iter().zip(listeners).enumerate() {
             let parts = CoreParts {
                 me,
                 mesh: mesh.clone(),
@@ -138,7 +153,11 @@ impl Cores {
                 return Err(Refusal::os(uring::explain(&error)));
             }
         }
-        Ok(Cores { mesh, wakers, threads })
+        Ok(Cores {
+            mesh,
+            wakers,
+            threads,
+        })
     }
 
     /// Lets every core finish what is under way, and waits for it.
@@ -155,15 +174,24 @@ impl Cores {
     }
 }
 
-fn core_listeners(config: &Config, base: u16, me: usize) -> Result<Vec<Listener>, Refusal> {
+/// What core `me` listens on alone, with `--core-ports`.
+fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> {
+    let Some(base) = config.core_ports else {
+        return Ok(Vec::new());
+    };
     let port = u16::try_from(usize::from(base) + me)
         .map_err(|_| Refusal::os(format!("--core-ports {base}: there is no port for core {me}")))?;
     let mut listeners = Vec::new();
     let mut failure = None;
     for address in &config.addresses {
-        let crate::config::Address::Tcp(ip, _) = address else { continue };
+        let crate::config::Address::Tcp(ip, _) = address else {
+            continue;
+        };
         match listen::tcp(*ip, port, config.backlog) {
-            Ok(socket) => listeners.push(Listener { socket, shared: false }),
+            Ok(socket) => listeners.push(Listener {
+                socket,
+                shared: false,
+            }),
             Err(error) => failure = Some(format!("--core-ports: port {port}: {error}")),
         }
     }
@@ -211,9 +239,30 @@ fn raise_descriptor_limit(config: &Config) {
         return;
     }
     let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
-        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }));
-    if raised.is_err() || getrlimit(Resource::Nofile).current.is_some_and(|current| current < wanted) {
-        warn!("-c {} needs {wanted} file descriptors, and fewer are allowed", config.connections_max);
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted),
+            maximum,
+        },
+    )
+    .or_else(|_| {
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )
+    });
+    if raised.is_err()
+        || getrlimit(Resource::Nofile)
+            .current
+            .is_some_and(|current| current < wanted)
+    {
+        warn!(
+            "-c {} needs {wanted} file descriptors, and fewer are allowed",
+            config.connections_max
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 
 /// Writes the file, whole: under another name first, then renamed.
 pub(super) fn write(taken: &[SocketAddr]) -> io::Result<()> {
-    let Some(name) = std::env::var_os("MEMCACHED_PORT_FILENAME") else { return Ok(()) };
+    let Some(name) = std::env::var_os("MEMCACHED_PORT_FILENAME") else {
+        return Ok(());
+    };
     let mut unfinished = OsString::from(&name);
     unfinished.push(".lck");
     let lines: String = taken

@@ -24,7 +24,10 @@ impl Arriving {
     pub(super) fn new(reservation: Reservation, line: &[u8], value_size: usize, crlf: bool) -> Arriving {
         Arriving {
             reservation,
-            line: Line { bytes: line.into(), ends_well: true },
+            line: Line {
+                bytes: line.into(),
+                ends_well: true,
+            },
             value_left: value_size,
             end_left: if crlf { 2 } else { 0 },
         }

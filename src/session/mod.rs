@@ -23,8 +23,8 @@ use std::io::IoSlice;
 
 use crate::command::{Reply, Request};
 use crate::hash::KeySeed;
-use crate::shard::Reservation;
 use crate::protocol::{self, Dialects, Parsed, Parser, Spelling, Word};
+use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
 use arriving::Arriving;
 use orders::Orders;
@@ -129,11 +129,15 @@ impl Buffers {
 
     /// The buffer that came back last: its memory is the warmest.
     fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(Buffers::CAPACITY_START))
+        self.free
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(Buffers::CAPACITY_START))
     }
 
     pub fn give(&mut self, mut buffer: Vec<u8>) {
-        if (1..=Buffers::CAPACITY_KEPT_MAX).contains(&buffer.capacity()) && self.free.len() < Buffers::FREE_MAX {
+        if (1..=Buffers::CAPACITY_KEPT_MAX).contains(&buffer.capacity())
+            && self.free.len() < Buffers::FREE_MAX
+        {
             buffer.clear();
             self.free.push(buffer);
         }
@@ -188,7 +192,10 @@ impl Counters {
 
     /// `stats reset`: everything but what is there now.
     pub fn reset(&mut self) {
-        *self = Counters { curr_connections: self.curr_connections, ..Counters::default() };
+        *self = Counters {
+            curr_connections: self.curr_connections,
+            ..Counters::default()
+        };
     }
 }
 
@@ -345,12 +352,28 @@ impl Session {
                 break;
             }
             match self.parser.parse(&input[used..]) {
-                Parsed::Request { request, spelling, text, size } => {
+                Parsed::Request {
+                    request,
+                    spelling,
+                    text,
+                    size,
+                } => {
                     requests_left -= 1;
-                    let ask =
-                        Ask { request, spelling, text, connection: self.id, gap: self.pipeline.next_gap() };
+                    let ask = Ask {
+                        request,
+                        spelling,
+                        text,
+                        connection: self.id,
+                        gap: self.pipeline.next_gap(),
+                    };
                     let replied = {
-                        let Desk { shards, wire, buffers, counters, .. } = desk;
+                        let Desk {
+                            shards,
+                            wire,
+                            buffers,
+                            counters,
+                            ..
+                        } = desk;
                         let pipeline = &mut self.pipeline;
                         shards.execute(&ask, |reply| {
                             pipeline.reply(&ask, reply, *wire, buffers, counters);
@@ -361,7 +384,14 @@ impl Session {
                     }
                     used += size;
                 }
-                Parsed::Incoming { request, spelling, text, value_size, crlf, line_size } => {
+                Parsed::Incoming {
+                    request,
+                    spelling,
+                    text,
+                    value_size,
+                    crlf,
+                    line_size,
+                } => {
                     if !self.pipeline.is_settled() {
                         // A refusal may remove the old item, so everything asked before must be done.
                         self.stall = Some(Stall::Answers);
@@ -370,11 +400,19 @@ impl Session {
                     match desk.shards.reserve(&request, value_size) {
                         Reserved::Memory(reservation) => {
                             let line = &input[used..used + line_size];
-                            self.arriving = Some(Box::new(Arriving::new(reservation, line, value_size, crlf)));
+                            self.arriving =
+                                Some(Box::new(Arriving::new(reservation, line, value_size, crlf)));
                         }
                         Reserved::Refused(reply) => {
-                            let ask = Ask { request, spelling, text, connection: self.id, gap: 0 };
-                            self.pipeline.reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
+                            let ask = Ask {
+                                request,
+                                spelling,
+                                text,
+                                connection: self.id,
+                                gap: 0,
+                            };
+                            self.pipeline
+                                .reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
                             self.parser.skip(value_size + if crlf { 2 } else { 0 });
                         }
                         Reserved::Busy => {
@@ -385,14 +423,19 @@ impl Session {
                     requests_left -= 1;
                     used += line_size;
                 }
-                Parsed::Control { control, spelling, size } => {
+                Parsed::Control {
+                    control,
+                    spelling,
+                    size,
+                } => {
                     if !self.pipeline.is_settled() {
                         self.stall = Some(Stall::Answers);
                         break;
                     }
                     requests_left -= 1;
                     used += size;
-                    self.orders.obey(control, spelling, self.id, &mut self.pipeline, desk);
+                    self.orders
+                        .obey(control, spelling, self.id, &mut self.pipeline, desk);
                 }
                 Parsed::Say { word, spelling, size } => {
                     protocol::say(self.pipeline.writer(desk.buffers), spelling, word);
@@ -430,17 +473,31 @@ impl Session {
         if !arriving.is_complete() {
             return used;
         }
-        let Arriving { reservation, line, .. } = *self.arriving.take().expect("it was there a line ago");
+        let Arriving {
+            reservation, line, ..
+        } = *self.arriving.take().expect("it was there a line ago");
         let Some((request, spelling, text)) = self.parser.parse_line(&line.bytes) else {
             unreachable!("the line was parsed when the value began to arrive");
         };
-        let ask = Ask { request, spelling, text, connection: self.id, gap: self.pipeline.next_gap() };
+        let ask = Ask {
+            request,
+            spelling,
+            text,
+            connection: self.id,
+            gap: self.pipeline.next_gap(),
+        };
         if !line.ends_well {
             protocol::say(self.pipeline.writer(desk.buffers), spelling, Word::BadDataChunk);
             return used;
         }
         let replied = {
-            let Desk { shards, wire, buffers, counters, .. } = desk;
+            let Desk {
+                shards,
+                wire,
+                buffers,
+                counters,
+                ..
+            } = desk;
             let pipeline = &mut self.pipeline;
             shards.commit(&ask, reservation, |reply| {
                 pipeline.reply(&ask, reply, *wire, buffers, counters);

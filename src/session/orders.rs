@@ -63,7 +63,12 @@ impl Orders {
         };
         let mut totals = Totals::default();
         let waiting = desk.shards.order(connection, order, desk.counters, &mut totals);
-        self.barrier = Some(Box::new(Barrier { waiting, totals, answer, spelling }));
+        self.barrier = Some(Box::new(Barrier {
+            waiting,
+            totals,
+            answer,
+            spelling,
+        }));
         self.finish(pipeline, desk);
     }
 
@@ -74,7 +79,10 @@ impl Orders {
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
     ) {
-        let barrier = self.barrier.as_mut().expect("a report comes only to a session that waits");
+        let barrier = self
+            .barrier
+            .as_mut()
+            .expect("a report comes only to a session that waits");
         barrier.totals.add(totals);
         barrier.waiting -= 1;
         self.finish(pipeline, desk);
@@ -82,8 +90,15 @@ impl Orders {
 
     /// Answers if all reports are in.
     fn finish<S: Shards, W: Wire>(&mut self, pipeline: &mut Pipeline, desk: &mut Desk<'_, S, W>) {
-        let Some(barrier) = self.barrier.take_if(|barrier| barrier.waiting == 0) else { return };
-        let Barrier { totals, answer, spelling, .. } = *barrier;
+        let Some(barrier) = self.barrier.take_if(|barrier| barrier.waiting == 0) else {
+            return;
+        };
+        let Barrier {
+            totals,
+            answer,
+            spelling,
+            ..
+        } = *barrier;
         let out = pipeline.writer(desk.buffers);
         match answer {
             Answer::Ok => protocol::write_ok(out, spelling),

@@ -51,7 +51,11 @@ struct Gap {
 impl Pipeline {
     /// Where the next reply is written.
     pub(super) fn writer(&mut self, buffers: &mut Buffers) -> &mut Vec<u8> {
-        let writer = if self.gaps.is_empty() { &mut self.out } else { &mut self.tail };
+        let writer = if self.gaps.is_empty() {
+            &mut self.out
+        } else {
+            &mut self.tail
+        };
         if writer.capacity() == 0 {
             *writer = buffers.take();
         }
@@ -70,7 +74,14 @@ impl Pipeline {
     ) {
         let in_order = self.gaps.is_empty();
         let out = self.writer(buffers);
-        let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, reply, VALUE_APART_MIN);
+        let left = protocol::write(
+            out,
+            ask.spelling,
+            ask.request.key,
+            ask.text,
+            reply,
+            VALUE_APART_MIN,
+        );
         let Some(Tail { value, end }) = left else { return };
         let mut gone = 0;
         if in_order {
@@ -102,13 +113,19 @@ impl Pipeline {
         if self.tail.capacity() == 0 {
             self.tail = buffers.take();
         }
-        self.gaps.push_back(Gap { at: self.tail.len(), held: None });
+        self.gaps.push_back(Gap {
+            at: self.tail.len(),
+            held: None,
+        });
     }
 
     /// Fills a gap, and moves all that has become complete to the output.
     pub(super) fn answer(&mut self, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
         let index = gap.wrapping_sub(self.first) as usize;
-        assert!(index < self.gaps.len(), "an answer to gap {gap}, which is not open");
+        assert!(
+            index < self.gaps.len(),
+            "an answer to gap {gap}, which is not open"
+        );
         self.answer_size_mean = (self.answer_size_mean * 7 + bytes.len()) / 8;
         if index > 0 {
             if self.held.capacity() == 0 {
@@ -124,7 +141,11 @@ impl Pipeline {
         }
         self.close_first_gap();
         self.out.extend_from_slice(bytes);
-        while let Some(&Gap { held: Some((start, end)), .. }) = self.gaps.front() {
+        while let Some(&Gap {
+            held: Some((start, end)),
+            ..
+        }) = self.gaps.front()
+        {
             self.close_first_gap();
             self.out.extend_from_slice(&self.held[start..end]);
         }
@@ -151,7 +172,11 @@ impl Pipeline {
     /// Whether another gap could bring more bytes than an output may hold.
     pub(super) fn is_full_of_gaps(&self) -> bool {
         let fits = OUTPUT_SIZE_MAX / self.answer_size_mean.max(1);
-        let allowed = if self.answer_size_mean == 0 { GAPS_START } else { fits.clamp(1, GAPS_MAX) };
+        let allowed = if self.answer_size_mean == 0 {
+            GAPS_START
+        } else {
+            fits.clamp(1, GAPS_MAX)
+        };
         self.gaps.len() >= allowed
     }
 
@@ -191,7 +216,9 @@ fn send_with_value<W: Wire>(
     const PIECES_MAX: usize = 20;
     let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
     let mut count = 0;
-    let parts = std::iter::once(head).chain(value.pieces()).chain(std::iter::once(end));
+    let parts = std::iter::once(head)
+        .chain(value.pieces())
+        .chain(std::iter::once(end));
     for (slot, part) in pieces.iter_mut().zip(parts) {
         *slot = IoSlice::new(part);
         count += 1;
@@ -214,7 +241,10 @@ mod tests {
         for start in [0, u32::MAX - 1] {
             for order in orders {
                 let mut buffers = Buffers::default();
-                let mut pipeline = Pipeline { first: start, ..Pipeline::default() };
+                let mut pipeline = Pipeline {
+                    first: start,
+                    ..Pipeline::default()
+                };
                 say(&mut pipeline, &mut buffers, b"a");
                 let first = pipeline.next_gap();
                 pipeline.open_gap(&mut buffers);

@@ -16,7 +16,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("protocol", &["command", "hash", "time", "memory"]),
     ("shard", &["command", "hash", "time", "memory"]),
     // Of the cache it knows two words: the reservation that it fills, and the counters that it prints.
-    ("session", &["protocol", "shard", "command", "hash", "time", "memory"]),
+    (
+        "session",
+        &["protocol", "shard", "command", "hash", "time", "memory"],
+    ),
     (
         "mesh",
         &[

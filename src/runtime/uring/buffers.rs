@@ -7,7 +7,10 @@
 //! keeps it sound is the kernel's: a buffer belongs to the kernel from [`BufferRing::give`] until a completion names
 //! it, and to us from then until it is given again.
 
-#![expect(unsafe_code, reason = "memory shared with the kernel; see the head of this file")]
+#![expect(
+    unsafe_code,
+    reason = "memory shared with the kernel; see the head of this file"
+)]
 
 use std::io;
 use std::ptr::NonNull;
@@ -42,11 +45,21 @@ impl BufferRing {
     pub(super) fn register(submitter: &Submitter<'_>) -> io::Result<BufferRing> {
         let (entries_layout, memory_layout) = Self::layouts();
         // SAFETY: both layouts have a size greater than zero.
-        let (entries, memory) =
-            unsafe { (std::alloc::alloc_zeroed(entries_layout), std::alloc::alloc_zeroed(memory_layout)) };
-        let entries = NonNull::new(entries).expect("memory for the buffer ring").cast::<BufRingEntry>();
+        let (entries, memory) = unsafe {
+            (
+                std::alloc::alloc_zeroed(entries_layout),
+                std::alloc::alloc_zeroed(memory_layout),
+            )
+        };
+        let entries = NonNull::new(entries)
+            .expect("memory for the buffer ring")
+            .cast::<BufRingEntry>();
         let memory = NonNull::new(memory).expect("memory for the receive buffers");
-        let mut ring = BufferRing { entries, memory, tail: 0 };
+        let mut ring = BufferRing {
+            entries,
+            memory,
+            tail: 0,
+        };
         // SAFETY: the address is that of `COUNT` zeroed entries, page-aligned as the kernel wants it, and stays valid
         // until after the io_uring instance is gone (invariant of the struct).
         unsafe { submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, COUNT, GROUP, 0)? };
@@ -67,7 +80,10 @@ impl BufferRing {
     ///
     /// - The kernel has named `id` in a completion, and it has not been given back since.
     pub(super) unsafe fn bytes(&self, id: u16, size: usize) -> &[u8] {
-        assert!(id < COUNT && size <= SIZE, "the kernel named buffer {id} with {size} bytes");
+        assert!(
+            id < COUNT && size <= SIZE,
+            "the kernel named buffer {id} with {size} bytes"
+        );
         // SAFETY: the range lies within the allocation by the assertion above; nobody writes to it, because the
         // kernel has handed it over (contract) and `give` needs `&mut self`.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(usize::from(id) * SIZE), size) }

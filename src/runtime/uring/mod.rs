@@ -12,7 +12,10 @@
 //!
 //! Why this and not its alternatives, with figures: docs/design/01-event-loop.md.
 
-#![expect(unsafe_code, reason = "queue entries carry addresses; see each SAFETY comment")]
+#![expect(
+    unsafe_code,
+    reason = "queue entries carry addresses; see each SAFETY comment"
+)]
 
 mod buffers;
 mod refused;
@@ -51,7 +54,10 @@ impl Wakers {
     pub fn new(cores: usize) -> io::Result<Wakers> {
         use rustix::event::{EventfdFlags, eventfd};
         let events: Result<Box<[_]>, _> = (0..cores).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect();
-        Ok(Wakers { rings: (0..cores).map(|_| AtomicI32::new(-1)).collect(), events: events? })
+        Ok(Wakers {
+            rings: (0..cores).map(|_| AtomicI32::new(-1)).collect(),
+            events: events?,
+        })
     }
 
     /// Wakes a core from a thread without a ring.
@@ -143,7 +149,9 @@ impl Loop {
 
     /// Does what a connection needs after a turn: sends its output, reads on or stops reading, closes.
     fn carry_on(&mut self, id: ConnectionId, sending: &mut Vec<ConnectionId>) {
-        let Some(connection) = self.core.connection(id) else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
         let plan = connection.plan();
         let socket = &mut connection.socket;
         let output = connection.session.output();
@@ -175,7 +183,9 @@ impl Loop {
         if self.core.is_stopping() {
             return;
         }
-        let Some(connection) = self.core.connection(id) else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
         let socket = &mut connection.socket;
         if socket.reading {
             return;
@@ -187,7 +197,9 @@ impl Loop {
     }
 
     fn stop_reading(&mut self, id: ConnectionId) {
-        let Some(connection) = self.core.connection(id) else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
         let socket = &mut connection.socket;
         if !socket.reading || socket.cancelling {
             return;
@@ -202,7 +214,9 @@ impl Loop {
 
     /// Closes the connection, or makes its receive end so that it can be closed.
     fn close(&mut self, id: ConnectionId) {
-        let Some(connection) = self.core.connection(id) else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
         let socket = &mut connection.socket;
         if socket.reading || socket.sending.is_some() {
             socket.shut_down();
@@ -234,7 +248,9 @@ impl Loop {
     }
 
     fn wake_peers(&mut self) {
-        let Loop { core, ring, wakers, .. } = self;
+        let Loop {
+            core, ring, wakers, ..
+        } = self;
         core.wake_peers(|peer| {
             let fd: RawFd = wakers.rings[peer].load(Ordering::Acquire);
             let entry = opcode::MsgRingData::new(types::Fd(fd), 0, Token::Wake.pack(), None)
@@ -271,8 +287,12 @@ impl Loop {
     /// Notes what became of the turn's sends: those that left no completion are done.
     fn settle_sends(&mut self, completions: &[cqueue::Entry], sending: &mut Vec<ConnectionId>) {
         for completion in completions {
-            let Token::SendNow(id) = Token::unpack(completion.user_data()) else { continue };
-            let Some(place) = sending.iter().position(|sent| sent.index == id.index) else { continue };
+            let Token::SendNow(id) = Token::unpack(completion.user_data()) else {
+                continue;
+            };
+            let Some(place) = sending.iter().position(|sent| sent.index == id.index) else {
+                continue;
+            };
             let id = sending.swap_remove(place);
             let result = completion.result();
             match result {
@@ -288,29 +308,41 @@ impl Loop {
 
     /// Hands what is left of an output to the kernel, `gone` bytes of which have gone.
     fn send_later(&mut self, id: ConnectionId, gone: usize) {
-        let Some(connection) = self.core.connection(id) else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
         let buffer = connection.session.take_output();
         connection.socket.sending = Some(Sending { buffer, gone });
         self.go_on_sending(id);
     }
 
     fn go_on_sending(&mut self, id: ConnectionId) {
-        let Some(connection) = self.core.connection(id) else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
         let fd = types::Fd(connection.socket.raw());
-        let Some(Sending { buffer, gone }) = &connection.socket.sending else { return };
+        let Some(Sending { buffer, gone }) = &connection.socket.sending else {
+            return;
+        };
         let left = &buffer[*gone..];
         if left.is_empty() {
             self.sent_later(id);
             return;
         }
-        let entry = opcode::Send::new(fd, left.as_ptr(), left.len() as u32).flags(SEND_LATER).build();
+        let entry = opcode::Send::new(fd, left.as_ptr(), left.len() as u32)
+            .flags(SEND_LATER)
+            .build();
         // SAFETY: the buffer stays in `sending`, unchanged, until the completion comes (invariant of `Sending`).
         unsafe { self.ring.push(entry, Token::SendLater(id)) };
     }
 
     fn sent_later(&mut self, id: ConnectionId) {
-        let Some(connection) = self.core.connection(id) else { return };
-        let Some(Sending { buffer, gone }) = connection.socket.sending.take() else { return };
+        let Some(connection) = self.core.connection(id) else {
+            return;
+        };
+        let Some(Sending { buffer, gone }) = connection.socket.sending.take() else {
+            return;
+        };
         self.core.sent_apart(id, gone, buffer);
         self.core.note(id);
     }
@@ -398,7 +430,11 @@ impl Loop {
             self.core.count_rejected();
             // The socket is new and its buffer empty: these bytes fit, or the client is gone.
             let words = b"ERROR Too many open connections\r\n";
-            let _ = rustix::net::send(socket.as_fd(), words, rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+            let _ = rustix::net::send(
+                socket.as_fd(),
+                words,
+                rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
+            );
             return;
         }
         let me = self.core.me();

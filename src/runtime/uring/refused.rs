@@ -35,7 +35,11 @@ pub fn explain(error: &io::Error) -> String {
 }
 
 fn disabled_by_sysctl() -> Option<u8> {
-    let level = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()?;
+    let level = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     (level > 0).then_some(level)
 }
 
@@ -49,9 +53,19 @@ mod tests {
 
     #[test]
     fn every_reason_is_one_line_with_a_cure() {
-        for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL, libc::ENOMEM, libc::EMFILE, libc::EIO] {
+        for errno in [
+            libc::ENOSYS,
+            libc::EPERM,
+            libc::EINVAL,
+            libc::ENOMEM,
+            libc::EMFILE,
+            libc::EIO,
+        ] {
             let line = explain(&io::Error::from_raw_os_error(errno));
-            assert!(line.starts_with("io_uring refused (") && !line.contains('\n'), "{line}");
+            assert!(
+                line.starts_with("io_uring refused (") && !line.contains('\n'),
+                "{line}"
+            );
         }
     }
 }

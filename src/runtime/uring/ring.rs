@@ -1,6 +1,9 @@
 //! The io_uring instance of one core: set-up, the one system call, and the words for user data.
 
-#![expect(unsafe_code, reason = "queue entries carry addresses; see each SAFETY comment")]
+#![expect(
+    unsafe_code,
+    reason = "queue entries carry addresses; see each SAFETY comment"
+)]
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -60,7 +63,10 @@ impl Token {
 
     /// The inverse of [`Token::pack`], but for the generation's highest 8 bits.
     pub(super) fn unpack(data: u64) -> Token {
-        let id = ConnectionId { index: data as u32, generation: (data >> 32) as u32 & 0xff_ffff };
+        let id = ConnectionId {
+            index: data as u32,
+            generation: (data >> 32) as u32 & 0xff_ffff,
+        };
         match data >> 56 {
             1 => Token::Accept(data as u32),
             2 => Token::Receive(id),
@@ -120,7 +126,11 @@ impl Ring {
                 queue.len()
             };
             // SAFETY: no argument structure is passed. The entries' addresses are valid by `push`'s contract.
-            let outcome = unsafe { self.ring.submitter().enter::<()>(queued as u32, wait, GETEVENTS, None) };
+            let outcome = unsafe {
+                self.ring
+                    .submitter()
+                    .enter::<()>(queued as u32, wait, GETEVENTS, None)
+            };
             match outcome {
                 Ok(submitted) if submitted >= queued => return,
                 Ok(_) => {}
@@ -164,7 +174,10 @@ mod tests {
 
     #[test]
     fn tokens_survive_packing() {
-        let id = ConnectionId { index: u32::MAX, generation: 0xff_fffe };
+        let id = ConnectionId {
+            index: u32::MAX,
+            generation: 0xff_fffe,
+        };
         let tokens = [
             Token::Accept(7),
             Token::Receive(id),

@@ -34,7 +34,14 @@ pub(super) struct Sending {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Socket {
-        Socket { fd, reading: false, cancelling: false, sending: None, broken: false, shut: false }
+        Socket {
+            fd,
+            reading: false,
+            cancelling: false,
+            sending: None,
+            broken: false,
+            shut: false,
+        }
     }
 
     pub(super) fn raw(&self) -> RawFd {
@@ -57,6 +64,12 @@ impl Wire for Socket {
             return 0;
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        sendmsg(self.fd.as_fd(), pieces, &mut SendAncillaryBuffer::default(), flags).unwrap_or(0)
+        sendmsg(
+            self.fd.as_fd(),
+            pieces,
+            &mut SendAncillaryBuffer::default(),
+            flags,
+        )
+        .unwrap_or(0)
     }
 }
