@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringcached::command::{Counted, Hit, Reply, Value};
 use ringcached::hash::KeySeed;
-use ringcached::protocol::{Dialects, MetaVerb, Parsed, Parser, Spelling, write};
+use ringcached::protocol::{Dialects, MetaVerb, Parsed, Parser, Scratch, Spelling, write};
 
 const REQUESTS: usize = 64;
 const ROUNDS: usize = 60;
@@ -49,7 +49,7 @@ fn parse(name: &str, keys: usize, request: impl Fn(usize) -> Vec<u8>) {
     measure(name, REQUESTS * keys, || {
         let (mut rest, mut requests) = (black_box(&input[..]), 0);
         loop {
-            let parsed = parser.parse(rest);
+            let parsed = parser.parse(rest, &Scratch::default());
             black_box(&parsed);
             match parsed {
                 Parsed::Request { size, .. } => {

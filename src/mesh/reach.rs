@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes};
 use crate::command::{Reply, Request};
+use crate::hash::KeyHash;
 use crate::protocol;
 use crate::session::statistics::Totals;
 use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
@@ -174,6 +175,13 @@ impl Shards for Reach<'_> {
                 self.outboxes.push(owner, ask, None);
                 None
             }
+        }
+    }
+
+    fn prepare(&mut self, hash: KeyHash) {
+        // What is with others is left to them.
+        if hash.owner(self.mesh.cores()) == self.me {
+            self.own.prepare(hash);
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn parse<'a>(
     input: &'a [u8],
     seed: &KeySeed,
     state: &mut State,
-    scratch: &'a mut Scratch,
+    scratch: &'a Scratch,
 ) -> Parsed<'a> {
     // What most connections send most of the time: a get of one key. One search finds its end.
     let (with_cas, keys_at) = match input {

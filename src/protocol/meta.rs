@@ -189,8 +189,11 @@ pub(super) fn parse<'a>(
     line_size: usize,
     seed: &KeySeed,
     state: &mut State,
-    scratch: &'a mut Scratch,
+    scratch: &'a Scratch,
 ) -> Parsed<'a> {
+    if scratch.is_taken() {
+        return Parsed::Partial;
+    }
     let verb = match verb {
         b'g' => MetaVerb::Get,
         b's' => MetaVerb::Set,
@@ -246,7 +249,7 @@ fn request<'a>(
     text: &'a [u8],
     value_size: Option<usize>,
     seed: &KeySeed,
-    scratch: &'a mut Scratch,
+    scratch: &'a Scratch,
 ) -> Result<(Request<'a>, Spelling), Word> {
     if key.len() > KEY_SIZE_MAX {
         return Err(Word::BadLine);
@@ -271,10 +274,7 @@ fn request<'a>(
     }
     let key = match flags.has(b'b') {
         false => key,
-        true => {
-            let decoded = scratch.get_or_insert_with(|| Box::new([0; base64::DECODED_SIZE_MAX]));
-            base64::decode(key, decoded).ok_or(Word::BadKeyEncoding)?
-        }
+        true => scratch.decode(key).ok_or(Word::BadKeyEncoding)?,
     };
     let request = Request {
         key,

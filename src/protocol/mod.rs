@@ -35,6 +35,8 @@ pub use reply::{
 pub use spelling::{MetaVerb, Spelling};
 pub use words::{Word, say};
 
+use std::cell::OnceCell;
+
 use crate::command::{Request, Value};
 use crate::hash::KeySeed;
 use crate::time::Exptime;
@@ -123,11 +125,15 @@ pub struct Parser {
     /// `Any` until the first byte has come.
     dialects: Dialects,
     state: State,
-    scratch: Scratch,
 }
 
+/// Where a parser stood before it parsed something: what has been parsed ahead and cannot be served yet is parsed
+/// again later, from there.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(State);
+
 /// What the head of the input is.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// The beginning of a command.
     Head,
@@ -140,7 +146,7 @@ enum State {
 }
 
 /// The rest of a get line.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Keys {
     touch: Option<Exptime>,
     with_cas: bool,
@@ -148,8 +154,30 @@ struct Keys {
     line_left: Option<usize>,
 }
 
-/// Where a key is put that was decoded from base64. On the heap, since few connections ever have one.
-type Scratch = Option<Box<[u8; base64::DECODED_SIZE_MAX]>>;
+/// Where a key is put that was decoded from base64. There is room for one: a parser that finds it taken answers
+/// [`Parsed::Partial`], and is asked again with a fresh one ([`Scratch::is_taken`]).
+#[derive(Debug, Default)]
+pub struct Scratch(OnceCell<Decoded>);
+
+#[derive(Debug)]
+struct Decoded {
+    bytes: [u8; base64::DECODED_SIZE_MAX],
+    size: usize,
+}
+
+impl Scratch {
+    pub fn is_taken(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Decodes a key; `None` if it is no base64. The scratch must not be taken.
+    fn decode(&self, key: &[u8]) -> Option<&[u8]> {
+        let mut bytes = [0; base64::DECODED_SIZE_MAX];
+        let size = base64::decode(key, &mut bytes)?.len();
+        let decoded = self.0.get_or_init(|| Decoded { bytes, size });
+        Some(&decoded.bytes[..decoded.size])
+    }
+}
 
 impl Parser {
     /// A parser for a new connection. `dialects`: what `-B` allows; the first byte of the connection decides where
@@ -159,12 +187,11 @@ impl Parser {
             seed,
             dialects,
             state: State::Head,
-            scratch: None,
         }
     }
 
     /// Reads what stands at the head of `input`, which is all that has come and was not consumed yet.
-    pub fn parse<'a>(&'a mut self, input: &'a [u8]) -> Parsed<'a> {
+    pub fn parse<'a>(&mut self, input: &'a [u8], scratch: &'a Scratch) -> Parsed<'a> {
         match self.state {
             State::Head => {}
             State::Keys(_) => return classic::next_key(input, 0, &self.seed, &mut self.state),
@@ -177,20 +204,24 @@ impl Parser {
                 Some(_) => Dialects::Classic,
             };
         }
-        self.parse_head(input)
+        self.parse_head(input, scratch)
     }
 
-    fn parse_head<'a>(&'a mut self, input: &'a [u8]) -> Parsed<'a> {
+    fn parse_head<'a>(&mut self, input: &'a [u8], scratch: &'a Scratch) -> Parsed<'a> {
         match self.dialects {
             Dialects::Binary => binary::parse(input, &self.seed, &mut self.state),
-            _ => classic::parse(input, &self.seed, &mut self.state, &mut self.scratch),
+            _ => classic::parse(input, &self.seed, &mut self.state, scratch),
         }
     }
 
     /// Parses the kept line of a [`Parsed::Incoming`] again: the same request (its value left empty), spelling and
     /// text. `None` for anything else than such a line.
-    pub fn parse_line<'a>(&'a mut self, line: &'a [u8]) -> Option<(Request<'a>, Spelling, &'a [u8])> {
-        match self.parse_head(line) {
+    pub fn parse_line<'a>(
+        &mut self,
+        line: &'a [u8],
+        scratch: &'a Scratch,
+    ) -> Option<(Request<'a>, Spelling, &'a [u8])> {
+        match self.parse_head(line, scratch) {
             Parsed::Incoming {
                 request,
                 spelling,
@@ -199,6 +230,16 @@ impl Parser {
             } => Some((request, spelling, text)),
             _ => None,
         }
+    }
+
+    /// Where the parser stands, to come back to.
+    pub fn mark(&self) -> Mark {
+        Mark(self.state)
+    }
+
+    /// Goes back to where it stood. The input must be handed in again from there.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.state = mark.0;
     }
 
     /// Drops the next `size` bytes of the connection: the data of a store that was refused, with its end.

@@ -23,6 +23,7 @@ mod ghosts;
 mod item;
 mod large;
 mod number;
+mod prefetch;
 mod slab;
 mod store;
 mod table;
@@ -209,6 +210,15 @@ impl Shard {
             Operation::Count(count) => self.count(request, count, now),
             Operation::Inspect => self.inspect(request, now),
         }
+    }
+
+    /// A request for a key with this hash comes soon: fetches what it will touch into the cache, without waiting.
+    pub fn prepare(&self, hash: KeyHash) {
+        // Whatever has the tag is fetched, and none of it is what was looked for.
+        self.table.find(hash, |id| {
+            self.slab.prefetch(id);
+            false
+        });
     }
 
     fn get(&mut self, request: &Request<'_>, get: &Get, now: Now) -> Reply<'_> {

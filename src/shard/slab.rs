@@ -208,6 +208,11 @@ impl Slab {
         Item::new(self.chunk(id))
     }
 
+    /// Fetches an item into the cache, without waiting for it.
+    pub(super) fn prefetch(&self, id: ItemId) {
+        super::prefetch::prefetch(self.chunk(id));
+    }
+
     pub(super) fn has_key(&self, id: ItemId, key: &[u8]) -> bool {
         self.item(id).key() == key
     }

@@ -2,7 +2,7 @@
 
 use super::helper::{SEED, check, parse_in_pieces};
 use crate::command::{Operation, Request};
-use crate::protocol::{Dialects, Parsed, Parser, Spelling};
+use crate::protocol::{Dialects, Parsed, Parser, Scratch, Spelling};
 
 /// A request packet.
 pub(super) fn packet(opcode: u8, cas: u64, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -194,8 +194,8 @@ fn headers_that_contradict_themselves_end_the_connection() {
 
 /// Parses what must be one whole request.
 #[track_caller]
-fn one<'a>(parser: &'a mut Parser, input: &'a [u8]) -> (Request<'a>, Spelling) {
-    match parser.parse(input) {
+fn one<'a>(parser: &mut Parser, scratch: &'a Scratch, input: &'a [u8]) -> (Request<'a>, Spelling) {
+    match parser.parse(input, scratch) {
         Parsed::Request {
             request,
             spelling,
@@ -214,9 +214,10 @@ fn the_dialects_mean_the_same() {
     let same = |classic: &str, meta: &str, binary: Vec<u8>| {
         let parser = || Parser::new(SEED, Dialects::Any);
         let (mut first, mut second, mut third) = (parser(), parser(), parser());
-        let (classic, _) = one(&mut first, classic.as_bytes());
-        let (mut meta, _) = one(&mut second, meta.as_bytes());
-        let (binary, _) = one(&mut third, &binary);
+        let scratch = Scratch::default();
+        let (classic, _) = one(&mut first, &scratch, classic.as_bytes());
+        let (mut meta, _) = one(&mut second, &scratch, meta.as_bytes());
+        let (binary, _) = one(&mut third, &scratch, &binary);
         // What only the meta dialect has: marks of readers, and the removal of what could not be replaced.
         match (&mut meta.operation, classic.operation) {
             (Operation::Get(get), _) => get.tokens = None,
@@ -268,7 +269,8 @@ fn the_dialects_mean_the_same() {
 
     // A compare and swap removes nothing in any dialect but binary Set and ms; the rest is alike.
     let (mut first, mut second) = (Parser::new(SEED, Dialects::Any), Parser::new(SEED, Dialects::Any));
-    let (classic, _) = one(&mut first, b"cas k 5 60 1 9\r\na\r\n");
+    let scratch = Scratch::default();
+    let (classic, _) = one(&mut first, &scratch, b"cas k 5 60 1 9\r\na\r\n");
     let binary = packet(0x02, 9, &words(&[5, 60]), b"k", b"a");
-    assert_eq!(classic, one(&mut second, &binary).0);
+    assert_eq!(classic, one(&mut second, &scratch, &binary).0);
 }

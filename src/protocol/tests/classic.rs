@@ -2,7 +2,7 @@
 
 use super::helper::{SEED, check, parse_in_pieces};
 use crate::command::KEY_SIZE_MAX;
-use crate::protocol::{Dialects, LINE_SIZE_MAX, Parsed, Parser, VALUE_INLINE_MAX};
+use crate::protocol::{Dialects, LINE_SIZE_MAX, Parsed, Parser, Scratch, VALUE_INLINE_MAX};
 
 const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
 
@@ -237,16 +237,22 @@ fn a_session_may_refuse_what_is_incoming() {
         value_size,
         line_size,
         ..
-    } = parser.parse(b"set k 0 0 1000000\r\nabc")
+    } = parser.parse(b"set k 0 0 1000000\r\nabc", &Scratch::default())
     else {
         panic!("a large value arrives apart");
     };
     assert_eq!((value_size, line_size), (1_000_000, 19));
     parser.skip(value_size + 2);
-    assert_eq!(parser.parse(&[b'x'; 600_000]), Parsed::Skip { size: 600_000 });
-    assert_eq!(parser.parse(&[b'x'; 600_000]), Parsed::Skip { size: 400_002 });
+    assert_eq!(
+        parser.parse(&[b'x'; 600_000], &Scratch::default()),
+        Parsed::Skip { size: 600_000 }
+    );
+    assert_eq!(
+        parser.parse(&[b'x'; 600_000], &Scratch::default()),
+        Parsed::Skip { size: 400_002 }
+    );
     assert!(matches!(
-        parser.parse(b"get a\r\n"),
+        parser.parse(b"get a\r\n", &Scratch::default()),
         Parsed::Request { size: 7, .. }
     ));
 }
@@ -460,7 +466,7 @@ fn watch() {
 fn a_line_that_never_ends_is_hung_up_on() {
     let parse = |input: &str| {
         let mut parser = Parser::new(SEED, Dialects::Any);
-        match parser.parse(input.as_bytes()) {
+        match parser.parse(input.as_bytes(), &Scratch::default()) {
             Parsed::Partial => "partial",
             Parsed::Hangup { word: None, .. } => "hangup",
             Parsed::Request { .. } => "request",
@@ -518,13 +524,22 @@ fn a_key_too_long_ends_a_streamed_get() {
 #[test]
 fn the_first_byte_chooses_the_dialect() {
     let mut ascii = Parser::new(SEED, Dialects::Classic);
-    assert!(matches!(ascii.parse(b"\x80\r\n\r\n"), Parsed::Say { .. }));
+    assert!(matches!(
+        ascii.parse(b"\x80\r\n\r\n", &Scratch::default()),
+        Parsed::Say { .. }
+    ));
     let mut any = Parser::new(SEED, Dialects::Any);
-    assert!(matches!(any.parse(b"get a\r\n"), Parsed::Request { .. }));
-    assert!(matches!(any.parse(b"\x80a\r\n"), Parsed::Say { .. }));
+    assert!(matches!(
+        any.parse(b"get a\r\n", &Scratch::default()),
+        Parsed::Request { .. }
+    ));
+    assert!(matches!(
+        any.parse(b"\x80a\r\n", &Scratch::default()),
+        Parsed::Say { .. }
+    ));
     let mut binary = Parser::new(SEED, Dialects::Binary);
     assert!(matches!(
-        binary.parse(b"get a\r\n"),
+        binary.parse(b"get a\r\n", &Scratch::default()),
         Parsed::Hangup { word: None, .. }
     ));
 }

@@ -2,7 +2,7 @@
 
 use crate::command::{Operation, Request, StoreMode};
 use crate::hash::KeySeed;
-use crate::protocol::{Control, Dialects, PARTIAL_SIZE_MAX, Parsed, Parser, Spelling, Word, say};
+use crate::protocol::{Control, Dialects, PARTIAL_SIZE_MAX, Parsed, Parser, Scratch, Spelling, Word, say};
 
 pub(super) const SEED: KeySeed = KeySeed::fixed(1);
 
@@ -29,7 +29,10 @@ pub(super) fn parse_in_pieces(dialects: Dialects, input: &[u8], piece: usize) ->
         if let Some((value_size, crlf)) = incoming {
             let size = value_size + if crlf { 2 } else { 0 };
             if head.len() >= size {
-                let (mut request, spelling, _) = parser.parse_line(line).expect("the line of an Incoming");
+                let line_scratch = Scratch::default();
+                let (mut request, spelling, _) = parser
+                    .parse_line(line, &line_scratch)
+                    .expect("the line of an Incoming");
                 request.value = &head[..value_size];
                 outcomes.push(if crlf && &head[value_size..size] != b"\r\n" {
                     describe_say(Word::BadDataChunk, spelling)
@@ -42,7 +45,7 @@ pub(super) fn parse_in_pieces(dialects: Dialects, input: &[u8], piece: usize) ->
                 wants_more = true;
             }
         } else {
-            match parser.parse(head) {
+            match parser.parse(head, &Scratch::default()) {
                 Parsed::Request {
                     request,
                     spelling,

@@ -3,7 +3,7 @@
 use super::binary::packet;
 use super::helper::SEED;
 use crate::command::{Counted, Hit, Reply, Value};
-use crate::protocol::{Dialects, Parsed, Parser, Spelling, Tail, Word};
+use crate::protocol::{Dialects, Parsed, Parser, Scratch, Spelling, Tail, Word};
 use crate::protocol::{say, write, write_ok, write_reset, write_stat, write_stats_end, write_version};
 
 const HIT: Hit<'static> = Hit {
@@ -45,12 +45,13 @@ const COUNTED: Reply<'static> = Reply::Counted(Counted {
 /// What is written to `request` (the first one in it) if the cache answers `reply`.
 fn answer(request: &[u8], reply: Reply<'_>) -> Vec<u8> {
     let mut parser = Parser::new(SEED, Dialects::Any);
+    let scratch = Scratch::default();
     let Parsed::Request {
         request,
         spelling,
         text,
         ..
-    } = parser.parse(request)
+    } = parser.parse(request, &scratch)
     else {
         panic!("no request");
     };

@@ -8,7 +8,7 @@
 use libfuzzer_sys::fuzz_target;
 use ringcached::command::{KEY_SIZE_MAX, Operation, Reply, Request};
 use ringcached::hash::KeySeed;
-use ringcached::protocol::{Dialects, PARTIAL_SIZE_MAX, Parsed, Parser, Spelling, Word, say, write};
+use ringcached::protocol::{Dialects, PARTIAL_SIZE_MAX, Parsed, Parser, Scratch, Spelling, Word, say, write};
 
 /// Longer lines may be hung up on when they come in pieces and served when they come at once.
 const INPUT_SIZE_MAX: usize = 2048;
@@ -30,7 +30,8 @@ fn run(dialects: Dialects, input: &[u8], piece: usize) -> Vec<u8> {
                 if head.len() < size {
                     wants_more = true;
                 } else {
-                    let (mut request, spelling, text) = parser.parse_line(line).expect("parsed before");
+                    let line_scratch = Scratch::default();
+                    let (mut request, spelling, text) = parser.parse_line(line, &line_scratch).expect("parsed before");
                     request.value = &head[..value_size];
                     if crlf && &head[value_size..size] != b"\r\n" {
                         say(&mut out, spelling, Word::BadDataChunk);
@@ -41,7 +42,7 @@ fn run(dialects: Dialects, input: &[u8], piece: usize) -> Vec<u8> {
                     incoming = None;
                 }
             }
-            None => match parser.parse(head) {
+            None => match parser.parse(head, &Scratch::default()) {
                 Parsed::Request {
                     request,
                     spelling,
