@@ -1,0 +1,361 @@
+//! A session without its socket, on one real shard: whatever the pieces in which bytes come and go, and whichever
+//! answers come late, what is said is the same.
+//!
+//! Half of the keys belong to a core that exists only here: their requests are executed at once and their answers kept
+//! back, as answers of another core would be. The wire takes as much as it is told to. The first bytes of the input say
+//! how it is cut; so the unit tests and a fuzzer share this file.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use ringcached::command::{Reply, Request};
+use ringcached::hash::{KeyHash, KeySeed};
+use ringcached::memory::Pool;
+use ringcached::protocol::{self, Dialects};
+use ringcached::session::statistics::{Facts, Totals};
+use ringcached::session::{
+    Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
+    Wire,
+};
+use ringcached::shard::{Reservation, Settings, Shard};
+use ringcached::time::{Now, Seconds};
+
+const PAGE_SIZE: usize = 4096;
+const ITEM_SIZE_MAX: usize = 64 * 1024;
+/// Requests under way to the other core, above which there is no room.
+const LATE_MAX: usize = 100;
+/// More than a session may ever have to say at once: the output at which it stalls, and one more value for each answer
+/// that can be under way.
+const OUTPUT_BOUND: usize = OUTPUT_SIZE_MAX + (LATE_MAX + 1) * (ITEM_SIZE_MAX + 512);
+
+const SEED: KeySeed = KeySeed::fixed(7);
+const NOW: Now = Now {
+    seconds: Seconds::START,
+    unix_start: 1_700_000_000,
+};
+const CONNECTION: ConnectionId = ConnectionId {
+    index: 3,
+    generation: 5,
+};
+
+/// How the bytes are cut and the answers delayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub dialects: Dialects,
+    /// Bytes received at a time; at least 1.
+    pub piece: usize,
+    /// Bytes that the wire takes of a value sent apart.
+    pub wire: usize,
+    /// Requests in one turn; at least 1.
+    pub requests_per_turn: usize,
+    /// Whether half of the keys are another core's.
+    pub others: bool,
+    /// Output is fetched, and late answers are delivered, once in so many pieces; at least 1.
+    pub seldom: usize,
+}
+
+impl Manner {
+    /// All at once, nothing late, nothing sent apart.
+    pub fn plain(dialects: Dialects) -> Manner {
+        Manner {
+            dialects,
+            piece: usize::MAX,
+            wire: 0,
+            requests_per_turn: usize::MAX,
+            others: false,
+            seldom: 1,
+        }
+    }
+}
+
+struct OneShard {
+    shard: Shard,
+    others: bool,
+    late: VecDeque<(u32, Vec<u8>)>,
+    reports_due: usize,
+}
+
+impl OneShard {
+    fn is_late(&self, hash: KeyHash) -> bool {
+        self.others && hash.owner(2) == 1
+    }
+}
+
+/// Hands a reply over, or keeps it as another core's answer.
+fn hand_over<R>(
+    late: Option<&mut VecDeque<(u32, Vec<u8>)>>,
+    ask: &Ask<'_>,
+    reply: &Reply<'_>,
+    write: impl FnOnce(&Reply<'_>) -> R,
+) -> Option<R> {
+    let Some(late) = late else {
+        return Some(write(reply));
+    };
+    let mut bytes = Vec::new();
+    let tail = protocol::write(
+        &mut bytes,
+        ask.spelling,
+        ask.request.key,
+        ask.text,
+        reply,
+        usize::MAX,
+    );
+    assert!(tail.is_none());
+    late.push_back((ask.gap, bytes));
+    None
+}
+
+impl Shards for OneShard {
+    fn execute<R>(&mut self, ask: &Ask<'_>, write: impl FnOnce(&Reply<'_>) -> R) -> Option<R> {
+        let is_late = self.is_late(ask.request.hash);
+        let reply = self.shard.execute(&ask.request, NOW);
+        hand_over(is_late.then_some(&mut self.late), ask, &reply, write)
+    }
+
+    fn prepare(&mut self, hash: KeyHash) {
+        self.shard.prepare(hash);
+    }
+
+    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
+        match self.shard.reserve(request, value_size, NOW) {
+            Ok(reservation) => Reserved::Memory(reservation),
+            Err(reply) => Reserved::Refused(reply),
+        }
+    }
+
+    fn commit<R>(
+        &mut self,
+        ask: &Ask<'_>,
+        reservation: Reservation,
+        write: impl FnOnce(&Reply<'_>) -> R,
+    ) -> Option<R> {
+        let is_late = self.is_late(ask.request.hash);
+        let reply = self.shard.commit(reservation, &ask.request, NOW);
+        hand_over(is_late.then_some(&mut self.late), ask, &reply, write)
+    }
+
+    fn has_room(&self) -> bool {
+        self.late.len() < LATE_MAX
+    }
+
+    fn order(
+        &mut self,
+        _: ConnectionId,
+        order: Order,
+        counters: &mut Counters,
+        totals: &mut Totals,
+    ) -> usize {
+        match order {
+            Order::Flush(delay) => self.shard.flush(delay, NOW),
+            Order::Statistics => {
+                totals.shard.add(&self.shard.counters());
+                totals.session.add(counters);
+            }
+            Order::ResetStatistics => {
+                self.shard.reset_counters();
+                counters.reset();
+            }
+        }
+        self.reports_due += usize::from(self.others);
+        usize::from(self.others)
+    }
+}
+
+/// What has left, and how much of a value the wire takes at a time.
+struct Client {
+    heard: Vec<u8>,
+    wire: usize,
+}
+
+impl Wire for Client {
+    fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
+        let before = self.heard.len();
+        let taken = pieces.iter().flat_map(|piece| piece.iter()).take(self.wire);
+        self.heard.extend(taken);
+        self.heard.len() - before
+    }
+}
+
+/// One connection and all that is around it.
+pub struct Driven {
+    session: Session,
+    shards: OneShard,
+    client: Client,
+    buffers: Buffers,
+    counters: Counters,
+    rules: Rules,
+    facts: Facts,
+}
+
+impl Driven {
+    pub fn new(manner: &Manner) -> Driven {
+        let rules = Rules {
+            dialects: manner.dialects,
+            flush_refused: false,
+            requests_per_turn: manner.requests_per_turn,
+            version: "1.6.45",
+        };
+        let settings = Settings {
+            item_size_max: ITEM_SIZE_MAX,
+            ..Settings::default()
+        };
+        let pool = Arc::new(Pool::new(4 << 20, PAGE_SIZE));
+        Driven {
+            session: Session::new(CONNECTION, SEED, &rules),
+            shards: OneShard {
+                shard: Shard::new(&settings, SEED, pool),
+                others: manner.others,
+                late: VecDeque::new(),
+                reports_due: 0,
+            },
+            client: Client {
+                heard: Vec::new(),
+                wire: manner.wire,
+            },
+            buffers: Buffers::default(),
+            counters: Counters::default(),
+            rules,
+            facts: Facts {
+                pid: 1,
+                version: "1.6.45",
+                threads: 1,
+                connections_max: 1024,
+                memory_limit: 4 << 20,
+                cpu_used: || (0, 0),
+            },
+        }
+    }
+
+    fn with_desk<R>(&mut self, work: impl FnOnce(&mut Session, &mut Desk<'_, OneShard, Client>) -> R) -> R {
+        let mut desk = Desk {
+            shards: &mut self.shards,
+            wire: &mut self.client,
+            buffers: &mut self.buffers,
+            rules: &self.rules,
+            facts: &self.facts,
+            counters: &mut self.counters,
+            now: NOW,
+        };
+        work(&mut self.session, &mut desk)
+    }
+
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.with_desk(|session, desk| session.receive(bytes, desk));
+        assert!(self.session.output().len() <= OUTPUT_BOUND, "the output grows");
+    }
+
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Everything the client has heard so far.
+    pub fn heard(&self) -> &[u8] {
+        &self.client.heard
+    }
+
+    /// Delivers what is late, fetches the output, and resumes until nothing is left to do but to receive.
+    pub fn settle(&mut self) {
+        loop {
+            let mut has_moved = false;
+            while let Some((gap, bytes)) = self.shards.late.pop_front() {
+                self.session.answer(gap, &bytes, &mut self.buffers);
+                has_moved = true;
+            }
+            while self.shards.reports_due > 0 {
+                self.shards.reports_due -= 1;
+                self.with_desk(|session, desk| session.report(&Totals::default(), desk));
+                has_moved = true;
+            }
+            if !self.session.output().is_empty() {
+                self.client.heard.extend_from_slice(self.session.output());
+                self.session.sent_all(&mut self.buffers, &mut self.counters);
+                has_moved = true;
+            }
+            let stall = self.session.stall();
+            if stall.is_some() {
+                let yields = self.counters.conn_yields;
+                self.with_desk(|session, desk| session.resume(desk));
+                // Who used up a turn was served in it.
+                has_moved |= stall != self.session.stall() || yields != self.counters.conn_yields;
+            }
+            if self.session.stall().is_none() && !has_moved {
+                assert!(
+                    self.session.is_settled(),
+                    "nothing is late, and answers are missing"
+                );
+                return;
+            }
+            assert!(has_moved, "stalled for {stall:?}, and nothing moves");
+        }
+    }
+
+    pub fn close(mut self) -> Vec<u8> {
+        self.session.close(&mut self.buffers);
+        self.shards.shard.check();
+        self.client.heard
+    }
+}
+
+/// Everything that is said in reply to `input`, and whether the connection is to be closed.
+pub fn replies(input: &[u8], manner: &Manner) -> (Vec<u8>, bool) {
+    let mut driven = Driven::new(manner);
+    for (count, piece) in input.chunks(manner.piece).enumerate() {
+        if count % manner.seldom == 0 || driven.session.wants_no_input() {
+            driven.settle();
+        }
+        if driven.session.is_closing() {
+            break;
+        }
+        driven.receive(piece);
+    }
+    driven.settle();
+    let is_closing = driven.session.is_closing();
+    (driven.close(), is_closing)
+}
+
+/// Five bytes say in which manner, the others are sent.
+pub fn run(bytes: &[u8]) {
+    let [dialects, piece, wire, turn, others, input @ ..] = bytes else {
+        return;
+    };
+    let dialects = match dialects % 3 {
+        0 => Dialects::Any,
+        1 => Dialects::Classic,
+        _ => Dialects::Binary,
+    };
+    let manner = Manner {
+        dialects,
+        piece: usize::from(*piece).max(1),
+        wire: usize::from(*wire) * 64,
+        requests_per_turn: usize::from(*turn).max(1),
+        others: others & 1 == 1,
+        seldom: usize::from(others >> 1).max(1),
+    };
+    // Whatever a client has said, what it says next is understood all the same, or swallowed by all alike.
+    let input = [input, b"\r\nmn\r\n"].concat();
+    let cut = replies(&input, &manner);
+    let whole = replies(&input, &Manner::plain(dialects));
+    if !counts(&input) {
+        assert!(
+            cut == whole,
+            "{manner:?}\ncut   {:?}\nwhole {:?}",
+            Said(&cut.0),
+            Said(&whole.0)
+        );
+    }
+}
+
+/// Whether the input may ask for statistics, which count the pieces, too: the word, or binary's opcode.
+fn counts(input: &[u8]) -> bool {
+    input.first() == Some(&0x80) && input.contains(&0x10) || input.windows(5).any(|word| word == b"stats")
+}
+
+/// Bytes as a reader wants to see them.
+struct Said<'a>(&'a [u8]);
+
+impl std::fmt::Debug for Said<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
