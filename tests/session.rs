@@ -168,7 +168,9 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         Just("d"),
         Just("long-key-number-5")
     ];
-    let size = prop_oneof![0..20usize, 4000..4200usize, 8000..9000usize, 60_000..70_000usize];
+    // Values that are too large have a test of their own: with a bad end, too, they have two faults, and which is named
+    // depends on how much is here.
+    let size = prop_oneof![0..20usize, 4000..4200usize, 8000..9000usize, 60_000..65_000usize];
     let end = prop_oneof![9 => Just("\r\n"), 1 => Just("xy"), 1 => Just("")];
     let store = (
         prop_oneof!["set", "add", "append", "replace"],
