@@ -102,16 +102,21 @@ impl<'m> Reach<'m> {
     }
 
     fn work_in_order(&mut self, mut batch: Box<Batch>) -> bool {
+        /// Asks whose memory is fetched before they are executed.
+        const AHEAD: usize = 16;
         let (own, now) = (&mut *self.own, self.now);
-        batch.work(|ask, reservation, out| {
-            let reply = match reservation {
-                None => own.execute(&ask.request, now),
-                Some(reservation) => own.commit(reservation, &ask.request, now),
-            };
-            // What would be sent apart on its own core is copied here: the answer has to travel.
-            let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, &reply, usize::MAX);
-            debug_assert!(left.is_none());
-        });
+        while batch.may_go_on() {
+            batch.next_hashes(AHEAD).for_each(|hash| own.prepare(hash));
+            batch.work(AHEAD, |ask, reservation, out| {
+                let reply = match reservation {
+                    None => own.execute(&ask.request, now),
+                    Some(reservation) => own.commit(reservation, &ask.request, now),
+                };
+                // What would be sent apart on its own core is copied here: the answer has to travel.
+                let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, &reply, usize::MAX);
+                debug_assert!(left.is_none());
+            });
+        }
         let (home, is_done) = (batch.home, batch.is_done());
         self.post(home, Letter::Answers(batch));
         is_done
