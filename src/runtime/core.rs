@@ -1,5 +1,6 @@
 //! One core, whatever its event loop: its connections' sessions, its mailbox, its side of the mesh.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -70,7 +71,7 @@ pub struct Core<S> {
     /// Connections to be looked at after the turn: they may have output, or another plan.
     noted: Vec<ConnectionId>,
     /// Sessions to be resumed next turn.
-    to_resume: Vec<ConnectionId>,
+    to_resume: VecDeque<ConnectionId>,
     /// Sessions that wait for room in an outbox.
     wait_for_room: Vec<ConnectionId>,
     is_stopping: bool,
@@ -115,7 +116,7 @@ impl<S: Wire> Core<S> {
             counters: Counters::default(),
             connections: Slots::new(),
             noted: Vec::new(),
-            to_resume: Vec::new(),
+            to_resume: VecDeque::new(),
             wait_for_room: Vec::new(),
             is_stopping: false,
             has_settled: false,
@@ -289,10 +290,10 @@ fn note<S>(connection: &mut Connection<S>, id: ConnectionId, noted: &mut Vec<Con
     }
 }
 
-fn resume_later<S>(connection: &mut Connection<S>, id: ConnectionId, to_resume: &mut Vec<ConnectionId>) {
+fn resume_later<S>(connection: &mut Connection<S>, id: ConnectionId, to_resume: &mut VecDeque<ConnectionId>) {
     if !connection.is_to_resume {
         connection.is_to_resume = true;
-        to_resume.push(id);
+        to_resume.push_back(id);
     }
 }
 
@@ -308,7 +309,7 @@ pub struct Turn<'a, S> {
     counters: &'a mut Counters,
     connections: &'a mut Slots<Connection<S>>,
     noted: &'a mut Vec<ConnectionId>,
-    to_resume: &'a mut Vec<ConnectionId>,
+    to_resume: &'a mut VecDeque<ConnectionId>,
     wait_for_room: &'a mut Vec<ConnectionId>,
     is_stopping: &'a mut bool,
 }
@@ -351,7 +352,9 @@ impl<S: Wire> Turn<'_, S> {
         }
         // Those who stall again for their share of the turn go to the end of the list: each is served once.
         for _ in 0..self.to_resume.len() {
-            let id = self.to_resume.remove(0);
+            let Some(id) = self.to_resume.pop_front() else {
+                break;
+            };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.is_to_resume = false;
                 self.serve(id, |session, desk| session.resume(desk));
