@@ -24,7 +24,6 @@ struct WaitingPeer {
     /// A batch of this peer is on its way home and will come back.
     unfinished: bool,
     /// Fewer than [`super::BATCHES_PER_PEER`]; empty unless `unfinished`.
-    #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     behind: VecDeque<Box<Batch>>,
 }
 

@@ -43,7 +43,7 @@ pub enum Plan {
 impl<S> Connection<S> {
     pub fn plan(&self) -> Plan {
         let all_served = self.session.is_settled();
-        if self.session.is_closing() && all_served || self.ended && all_served {
+        if all_served && (self.session.is_closing() || self.ended) {
             Plan::Close
         } else if self.session.wants_no_input() || self.session.is_closing() || self.ended {
             Plan::Hold

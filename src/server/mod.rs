@@ -211,7 +211,6 @@ fn shard_settings(config: &Config) -> shard::Settings {
             Policy::Clock => shard::Eviction::Clock,
         },
         shards: config.threads,
-        ..shard::Settings::default()
     }
 }
 
