@@ -18,6 +18,7 @@ use crate::protocol::Dialects;
 use crate::runtime::uring::{self, Loop, Wakers};
 use crate::runtime::{Clock, CoreParts, Listener};
 use crate::session::Rules;
+use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
@@ -25,6 +26,11 @@ pub struct Refusal {
     pub message: String,
     pub code: u8,
 }
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+/// The last is memcached's graceful stop; every stop is graceful here.
+const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGUSR1];
 
 /// The operating system said no.
 const EX_OSERR: u8 = 71;
@@ -49,10 +55,11 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             .map_err(|error| Refusal::os(format!("could not write the pid file {}: {error}", path.display())))?;
     }
     // Before any thread is: a signal that comes now waits for us.
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
+    let mut signals = signal_hook::iterator::Signals::new(STOP_SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    let cores = Cores::start(config, listening.sockets)?;
+    let facts = facts::gather(config, &listening);
+    let cores = Cores::start(config, listening.sockets, facts)?;
     for address in &listening.taken {
         info!("listening on {address}, {} cores", config.threads);
     }
@@ -71,7 +78,7 @@ struct Cores {
 }
 
 impl Cores {
-    fn start(config: &Config, listeners: Vec<OwnedFd>) -> Result<Cores, Refusal> {
+    fn start(config: &Config, listeners: Vec<OwnedFd>, facts: Facts) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
@@ -81,7 +88,7 @@ impl Cores {
         let mesh = Arc::new(mesh);
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
         let wakers = Arc::new(wakers);
-        let facts = Arc::new(facts::gather(config));
+        let facts = Arc::new(facts);
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let pinned = config.threads <= cpus.len().min(config.cpus);
         if !pinned {
@@ -183,6 +190,8 @@ fn shard_settings(config: &Config) -> shard::Settings {
             Policy::Clock => shard::Eviction::Clock,
         },
         shards: config.threads,
+        prefix_delimiter: config.prefix_delimiter.unwrap_or(b':'),
+        detail: config.prefix_delimiter.is_some(),
         ..shard::Settings::default()
     }
 }
@@ -196,6 +205,10 @@ fn rules(config: &Config) -> Rules {
         },
         flush_refused: config.flush_refused,
         requests_per_turn: config.requests_per_turn,
+        shutdown_enabled: config.shutdown_enabled,
+        dump_refused: config.dump_refused,
+        sizes_tracked: config.extended.track_sizes,
+        clock_may_be_moved: config.extended.relaxed_privileges,
         version: PROTOCOL_VERSION,
     }
 }
