@@ -49,7 +49,8 @@ fn parse(name: &str, keys: usize, request: impl Fn(usize) -> Vec<u8>) {
     measure(name, REQUESTS * keys, || {
         let (mut rest, mut requests) = (black_box(&input[..]), 0);
         loop {
-            let parsed = parser.parse(rest, &Scratch::default());
+            let scratch = Scratch::default();
+            let parsed = parser.parse(rest, &scratch);
             black_box(&parsed);
             match parsed {
                 Parsed::Request { size, .. } => {

@@ -40,7 +40,7 @@ impl DerefMut for Page {
 #[derive(Debug)]
 pub struct Pool {
     page_size: usize,
-    pages_max: usize,
+    pages_max: AtomicUsize,
     /// Pages outside the pool. Invariant: `taken + idle.len() <= pages_max`, and pages in both were made once.
     taken: AtomicUsize,
     /// Pages that are kept for shards which have less than their floor: nobody else gets them.
@@ -59,7 +59,7 @@ impl Pool {
         let pages = usize::try_from(budget_bytes).unwrap_or(usize::MAX) / page_size;
         Pool {
             page_size,
-            pages_max: pages.max(1),
+            pages_max: AtomicUsize::new(pages.max(1)),
             taken: AtomicUsize::new(0),
             promised: AtomicUsize::new(0),
             idle: Mutex::default(),
@@ -89,7 +89,7 @@ impl Pool {
     fn take_beyond(&self, kept: usize) -> Option<Page> {
         let mut idle = self.idle();
         let taken = self.taken.load(Ordering::Relaxed);
-        if taken + kept >= self.pages_max {
+        if taken + kept >= self.pages_max() {
             return None;
         }
         self.taken.store(taken + 1, Ordering::Relaxed);
@@ -114,6 +114,9 @@ impl Pool {
         }
         let taken = self.taken.load(Ordering::Relaxed);
         assert!(taken >= count, "more pages given than taken");
+        // After the budget was lowered, what is too much goes back to the system.
+        let room = self.pages_max().saturating_sub(taken - count);
+        idle.truncate(room);
         self.taken.store(taken - count, Ordering::Relaxed);
     }
 
@@ -124,7 +127,23 @@ impl Pool {
 
     /// Pages in the budget.
     pub fn pages_max(&self) -> usize {
-        self.pages_max
+        self.pages_max.load(Ordering::Relaxed)
+    }
+
+    /// Changes the budget. Pages in use stay so until their holders give them back.
+    pub fn set_budget(&self, budget_bytes: u64) {
+        let pages = usize::try_from(budget_bytes).unwrap_or(usize::MAX) / self.page_size;
+        let mut idle = self.idle();
+        self.pages_max.store(pages.max(1), Ordering::Relaxed);
+        let room = self
+            .pages_max()
+            .saturating_sub(self.taken.load(Ordering::Relaxed));
+        idle.truncate(room);
+    }
+
+    /// Whether more pages are in use than the budget allows, because it was lowered.
+    pub fn is_over_budget(&self) -> bool {
+        self.pages_taken() > self.pages_max()
     }
 
     /// Pages that are in use now. They may change hands while the caller reads this.
@@ -134,7 +153,7 @@ impl Pool {
 
     /// Whether the next `take` would fail, as far as one can know without the lock.
     pub fn is_exhausted(&self) -> bool {
-        self.pages_taken() + self.promised.load(Ordering::Relaxed) >= self.pages_max
+        self.pages_taken() + self.promised.load(Ordering::Relaxed) >= self.pages_max()
     }
 
     pub(crate) fn is_refusing(&self) -> bool {

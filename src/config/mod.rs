@@ -3,11 +3,15 @@
 //! Only `server` and `main` know this. Numbers are in the units of the options' documentation; sizes are in bytes once
 //! they are in [`Config`].
 
+mod extended;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
+
+pub use extended::Extended;
 
 /// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
 /// numbers of at most 255, the first at least 1, and nothing else.
@@ -86,7 +90,25 @@ struct Options {
     /// Say more; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// memcached's extended options: accepted, those with a meaning here will follow
+    /// Obey the shutdown command
+    #[arg(short = 'A', long)]
+    enable_shutdown: bool,
+    /// Character between a key's prefix and the rest; turns stats detail on
+    #[arg(short = 'D', value_name = "CHAR")]
+    prefix_delimiter: Option<char>,
+    /// Refuse to list keys: stats cachedump, stats detail, lru_crawler metadump and mgdump
+    #[arg(short = 'X', long)]
+    disable_dumping: bool,
+    /// Refuse the watch command
+    #[arg(short = 'W', long)]
+    disable_watch: bool,
+    /// Slab growth factor: accepted and shown, sizes of chunks are chosen by themselves
+    #[arg(short = 'f', long, value_name = "FACTOR", default_value_t = 1.25)]
+    slab_growth_factor: f64,
+    /// Smallest chunk: accepted and shown, sizes of chunks are chosen by themselves
+    #[arg(short = 'n', long, value_name = "BYTES", default_value_t = 48)]
+    slab_min_size: u32,
+    /// memcached's extended options, by commas; those without a meaning here are accepted and shown
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
     /// Print the version
@@ -157,6 +179,29 @@ pub struct Config {
     pub busy_poll: Duration,
     pub pidfile: Option<PathBuf>,
     pub port: i32,
+    pub shutdown_enabled: bool,
+    /// -D: the delimiter, and that stats detail is on from the start.
+    pub prefix_delimiter: Option<u8>,
+    pub dump_refused: bool,
+    pub watch_refused: bool,
+    pub growth_factor: f64,
+    pub chunk_size: u32,
+    /// What was typed behind -l, for `stats settings`.
+    pub listen: Option<String>,
+    pub extended: Extended,
+}
+
+/// A command line that makes no sense, and the process's exit code, as memcached has it.
+#[derive(Debug, PartialEq)]
+struct Misuse {
+    message: String,
+    code: i32,
+}
+
+impl From<String> for Misuse {
+    fn from(message: String) -> Misuse {
+        Misuse { message, code: 64 }
+    }
 }
 
 /// Reads the command line; prints help, version or an error and ends the process where that is what it says.
@@ -167,32 +212,52 @@ pub fn from_command_line() -> Config {
         let _ = error.print();
         std::process::exit(code);
     });
-    meaning(options).unwrap_or_else(|message| {
-        eprintln!("{message}");
-        std::process::exit(64);
+    meaning(options).unwrap_or_else(|misuse| {
+        eprintln!("{}", misuse.message);
+        std::process::exit(misuse.code);
     })
 }
 
-fn meaning(options: Options) -> Result<Config, String> {
+fn meaning(options: Options) -> Result<Config, Misuse> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     if options.threads == Some(0) {
-        return Err("Number of threads must be greater than 0".to_owned());
-    }
-    if options.conn_limit == 0 {
-        return Err("Maximum connections must be greater than 0".to_owned());
-    }
-    if options.max_reqs_per_event == Some(0) {
-        return Err("Number of requests per event must be greater than 0".to_owned());
-    }
-    if options.udp_port != 0 {
-        return Err(format!(
-            "-U {}: UDP is not served yet, only -U 0",
-            options.udp_port
+        return Err(Misuse::from(
+            "Number of threads must be greater than 0".to_owned(),
         ));
     }
+    if options.conn_limit == 0 {
+        return Err(Misuse::from(
+            "Maximum connections must be greater than 0".to_owned(),
+        ));
+    }
+    if options.max_reqs_per_event == Some(0) {
+        return Err(Misuse::from(
+            "Number of requests per event must be greater than 0".to_owned(),
+        ));
+    }
+    if options.udp_port != 0 {
+        return Err(Misuse::from(format!(
+            "-U {}: UDP is not served yet, only -U 0",
+            options.udp_port
+        )));
+    }
+    let extended = Extended::parse(&options.extended).map_err(|message| Misuse { message, code: 1 })?;
+    if options.slab_growth_factor <= 1.0 || options.slab_min_size == 0 {
+        return Err(Misuse {
+            message: "Factor must be greater than 1, chunk size greater than 0".to_owned(),
+            code: 1,
+        });
+    }
+    let prefix_delimiter = match options.prefix_delimiter.map(u8::try_from) {
+        None => None,
+        Some(Ok(delimiter)) => Some(delimiter),
+        Some(Err(_)) => return Err(Misuse::from("-D takes one character of one byte".to_owned())),
+    };
     let memory_limit = options.memory_limit << 20;
     if options.max_item_size as u64 > memory_limit / 2 {
-        return Err("Cannot set item size limit higher than 1/2 of memory max.".to_owned());
+        return Err(Misuse::from(
+            "Cannot set item size limit higher than 1/2 of memory max.".to_owned(),
+        ));
     }
     let addresses_are_default = options.listen.is_empty();
     let addresses = match &options.unix_socket {
@@ -219,6 +284,14 @@ fn meaning(options: Options) -> Result<Config, String> {
         busy_poll: Duration::from_micros(options.busy_poll_us),
         pidfile: options.pidfile,
         port: options.port,
+        shutdown_enabled: options.enable_shutdown,
+        prefix_delimiter,
+        dump_refused: options.disable_dumping,
+        watch_refused: options.disable_watch,
+        growth_factor: options.slab_growth_factor,
+        chunk_size: options.slab_min_size,
+        listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
+        extended,
     })
 }
 
@@ -295,7 +368,8 @@ mod tests {
 
     fn config(line: &str) -> Result<Config, String> {
         let words = std::iter::once("ringcached").chain(line.split_whitespace());
-        meaning(Options::try_parse_from(words).map_err(|error| error.to_string())?)
+        let options = Options::try_parse_from(words).map_err(|error| error.to_string())?;
+        meaning(options).map_err(|misuse| misuse.message)
     }
 
     #[test]

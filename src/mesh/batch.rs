@@ -108,10 +108,27 @@ impl Batch {
         self.bytes.extend_from_slice(value);
     }
 
-    /// Executes what is not done yet: `answer` executes one ask and appends its reply to the buffer. Stops early when
-    /// the answers have grown to [`ANSWERS_SIZE_MAX`].
-    pub fn work(&mut self, mut answer: impl FnMut(&Ask<'_>, Option<Reservation>, &mut Vec<u8>)) {
-        while self.done < self.asks.len() && self.answer_bytes.len() < ANSWERS_SIZE_MAX {
+    /// The hashes of the next asks to be executed, at most `count`.
+    pub fn next_hashes(&self, count: usize) -> impl Iterator<Item = KeyHash> {
+        self.asks[self.done..].iter().take(count).map(|ask| ask.hash)
+    }
+
+    /// Whether it may go on: something is not done yet, and the answers have not grown to [`ANSWERS_SIZE_MAX`].
+    pub fn may_go_on(&self) -> bool {
+        self.done < self.asks.len() && self.answer_bytes.len() < ANSWERS_SIZE_MAX
+    }
+
+    /// Executes the next asks, at most `count`: `answer` executes one and appends its reply to the buffer. Stops early
+    /// when the answers have grown enough.
+    pub fn work(
+        &mut self,
+        count: usize,
+        mut answer: impl FnMut(&Ask<'_>, Option<Reservation>, &mut Vec<u8>),
+    ) {
+        for _ in 0..count {
+            if !self.may_go_on() {
+                break;
+            }
             let packed = &mut self.asks[self.done];
             let bytes = &self.bytes[self.done_bytes..];
             let (key, bytes) = bytes.split_at(usize::from(packed.key_size));

@@ -6,7 +6,8 @@ use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes};
 use crate::command::{Reply, Request};
 use crate::hash::KeyHash;
 use crate::protocol;
-use crate::session::statistics::Totals;
+use crate::session::dump::take_slice;
+use crate::session::statistics::{More, Totals};
 use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
 use crate::shard::{Reservation, Shard};
 use crate::time::Now;
@@ -24,7 +25,6 @@ struct WaitingPeer {
     /// A batch of this peer is on its way home and will come back.
     unfinished: bool,
     /// Fewer than [`super::BATCHES_PER_PEER`]; empty unless `unfinished`.
-    #[expect(clippy::vec_box, reason = "a batch travels in its box")]
     behind: VecDeque<Box<Batch>>,
 }
 
@@ -102,16 +102,21 @@ impl<'m> Reach<'m> {
     }
 
     fn work_in_order(&mut self, mut batch: Box<Batch>) -> bool {
+        /// Asks whose memory is fetched before they are executed.
+        const AHEAD: usize = 16;
         let (own, now) = (&mut *self.own, self.now);
-        batch.work(|ask, reservation, out| {
-            let reply = match reservation {
-                None => own.execute(&ask.request, now),
-                Some(reservation) => own.commit(reservation, &ask.request, now),
-            };
-            // What would be sent apart on its own core is copied here: the answer has to travel.
-            let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, &reply, usize::MAX);
-            debug_assert!(left.is_none());
-        });
+        while batch.may_go_on() {
+            batch.next_hashes(AHEAD).for_each(|hash| own.prepare(hash));
+            batch.work(AHEAD, |ask, reservation, out| {
+                let reply = match reservation {
+                    None => own.execute(&ask.request, now),
+                    Some(reservation) => own.commit(reservation, &ask.request, now),
+                };
+                // What would be sent apart on its own core is copied here: the answer has to travel.
+                let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, &reply, usize::MAX);
+                debug_assert!(left.is_none());
+            });
+        }
         let (home, is_done) = (batch.home, batch.is_done());
         self.post(home, Letter::Answers(batch));
         is_done
@@ -128,6 +133,11 @@ impl<'m> Reach<'m> {
         let mut totals = Box::new(Totals::default());
         carry_out(&mut self.own, order, self.now, counters, &mut totals);
         self.post(from, Letter::Report { connection, totals });
+    }
+
+    /// Requests are executed at this moment from now on.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
     }
 
     /// The answers of a batch have been delivered: its rest goes out again, or it waits for new asks.
@@ -227,6 +237,13 @@ impl Shards for Reach<'_> {
         counters: &mut session::Counters,
         totals: &mut Totals,
     ) -> usize {
+        if order.is_to_event_loop() {
+            // This core's event loop hears of it in its turn, as the others do.
+            for core in 0..self.mesh.cores() {
+                self.order_one(core, connection, order);
+            }
+            return self.mesh.cores();
+        }
         carry_out(&mut self.own, order, self.now, counters, totals);
         for core in (0..self.mesh.cores()).filter(|&core| core != self.me) {
             self.mesh.send(
@@ -240,6 +257,21 @@ impl Shards for Reach<'_> {
             self.wakes.note(core);
         }
         self.mesh.cores() - 1
+    }
+
+    fn order_one(&mut self, core: usize, connection: ConnectionId, order: Order) {
+        self.post(
+            core,
+            Letter::Order {
+                from: self.me,
+                connection,
+                order,
+            },
+        );
+    }
+
+    fn cores(&self) -> usize {
+        self.mesh.cores()
     }
 }
 
@@ -260,5 +292,11 @@ fn carry_out(
             shard.reset_counters();
             counters.reset();
         }
+        Order::Bands => totals.more = More::Bands(shard.bands()),
+        Order::Detail(on) => shard.set_detail(on),
+        Order::Prefixes => totals.more = More::Prefixes(shard.prefixes().clone()),
+        Order::MemoryLimit(bytes) => shard.set_memory_limit(bytes, now),
+        Order::Slice { walk, from } => totals.more = More::Slice(take_slice(shard, walk, from, now)),
+        Order::Connections | Order::Clock(_) => unreachable!("{order:?} is the event loop's to carry out"),
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn decode<'a>(text: &[u8], decoded: &'a mut [u8; DECODED_SIZE_MAX]) -
 }
 
 /// Appends `bytes` in base64.
-pub(super) fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.chunks(3) {
         let byte = |index| chunk.get(index).copied().unwrap_or(0);
         let bits = u32::from_be_bytes([0, byte(0), byte(1), byte(2)]);

@@ -28,6 +28,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use base64::encode as base64_encode;
 pub use control::{Classes, Control, DebugTime, Lru, LruCrawler, Sasl, ShutdownMode, Slabs, Stats, Streams};
 pub use reply::{
     write, write_ok, write_reset, write_sasl, write_stat, write_stat_text, write_stats_end, write_version,

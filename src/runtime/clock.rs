@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::protocol::DebugTime;
 use crate::time::{Now, Seconds};
 
 /// Ticks once a second from [`Seconds::START`], steadily, whatever happens to the machine's wall clock.
@@ -9,6 +10,10 @@ use crate::time::{Now, Seconds};
 pub struct Clock {
     started: Instant,
     unix_start: u64,
+    /// Seconds by which a test has moved it on.
+    moved: i64,
+    /// What it shows while a test has it stopped, but for `moved`.
+    stopped_at: Option<u64>,
 }
 
 impl Clock {
@@ -20,18 +25,29 @@ impl Clock {
         Clock {
             started: Instant::now(),
             unix_start: unix.saturating_sub(u64::from(Seconds::START.0)),
+            moved: 0,
+            stopped_at: None,
         }
     }
 
     pub fn now(&self) -> Now {
-        let seconds = Seconds(
-            Seconds::START
-                .0
-                .saturating_add(self.started.elapsed().as_secs() as u32),
-        );
+        let elapsed = self
+            .stopped_at
+            .unwrap_or_else(|| self.started.elapsed().as_secs());
+        let shown = i64::from(Seconds::START.0) + elapsed as i64 + self.moved;
+        let seconds = Seconds(shown.clamp(i64::from(Seconds::START.0), i64::from(u32::MAX)) as u32);
         Now {
             seconds,
             unix_start: self.unix_start,
+        }
+    }
+
+    /// `debugtime`: moves it, stops it, or lets it go on as if it had never been stopped.
+    pub fn change(&mut self, change: DebugTime) {
+        match change {
+            DebugTime::Advance(seconds) => self.moved += i64::from(seconds),
+            DebugTime::Pause => self.stopped_at = Some(self.started.elapsed().as_secs()),
+            DebugTime::Resume => self.stopped_at = None,
         }
     }
 }

@@ -1,17 +1,19 @@
 //! One core, whatever its event loop: its connections' sessions, its mailbox, its side of the mesh.
 
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
-use super::Clock;
 use super::slots::Slots;
+use super::{Clock, conns};
 use crate::hash::KeySeed;
 use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
-use crate::session::statistics::Facts;
-use crate::session::{Buffers, ConnectionId, Counters, Desk, Rules, Session, Stall, Wire};
-use crate::time::Now;
+use crate::session::statistics::{Facts, More, Totals};
+use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
+use crate::time::{Now, Seconds};
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
 const LETTERS_PER_TURN: usize = 16;
@@ -26,6 +28,8 @@ pub struct Connection<S> {
     is_noted: bool,
     /// Whether it is on the list of those to be resumed.
     is_to_resume: bool,
+    /// When bytes last came from the client.
+    pub last_heard: Seconds,
 }
 
 /// What the event loop is to do with a connection after a turn.
@@ -42,7 +46,7 @@ pub enum Plan {
 impl<S> Connection<S> {
     pub fn plan(&self) -> Plan {
         let all_served = self.session.is_settled();
-        if self.session.is_closing() && all_served || self.ended && all_served {
+        if all_served && (self.session.is_closing() || self.ended) {
             Plan::Close
         } else if self.session.wants_no_input() || self.session.is_closing() || self.ended {
             Plan::Hold
@@ -70,7 +74,7 @@ pub struct Core<S> {
     /// Connections to be looked at after the turn: they may have output, or another plan.
     noted: Vec<ConnectionId>,
     /// Sessions to be resumed next turn.
-    to_resume: Vec<ConnectionId>,
+    to_resume: VecDeque<ConnectionId>,
     /// Sessions that wait for room in an outbox.
     wait_for_room: Vec<ConnectionId>,
     is_stopping: bool,
@@ -88,7 +92,7 @@ pub struct CoreParts {
     pub facts: Arc<Facts>,
 }
 
-impl<S: Wire> Core<S> {
+impl<S: Wire + AsFd> Core<S> {
     pub fn new(parts: CoreParts) -> Core<S> {
         let CoreParts {
             me,
@@ -115,7 +119,7 @@ impl<S: Wire> Core<S> {
             counters: Counters::default(),
             connections: Slots::new(),
             noted: Vec::new(),
-            to_resume: Vec::new(),
+            to_resume: VecDeque::new(),
             wait_for_room: Vec::new(),
             is_stopping: false,
             has_settled: false,
@@ -143,8 +147,10 @@ impl<S: Wire> Core<S> {
             &mut self.wakes,
         );
         Turn {
+            me: self.me,
             reach,
             now,
+            clock: &mut self.clock,
             mailbox: &self.mailbox,
             seed: self.seed,
             rules: &self.rules,
@@ -226,7 +232,7 @@ impl<S: Wire> Core<S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.session.stall() == Some(Stall::Output) {
+        if connection.session.waits_for_output() {
             resume_later(connection, id, &mut self.to_resume);
         }
         if connection.plan() != Plan::Read {
@@ -289,17 +295,19 @@ fn note<S>(connection: &mut Connection<S>, id: ConnectionId, noted: &mut Vec<Con
     }
 }
 
-fn resume_later<S>(connection: &mut Connection<S>, id: ConnectionId, to_resume: &mut Vec<ConnectionId>) {
+fn resume_later<S>(connection: &mut Connection<S>, id: ConnectionId, to_resume: &mut VecDeque<ConnectionId>) {
     if !connection.is_to_resume {
         connection.is_to_resume = true;
-        to_resume.push(id);
+        to_resume.push_back(id);
     }
 }
 
 /// A core at work, with its shard in hand.
 pub struct Turn<'a, S> {
+    me: usize,
     reach: Reach<'a>,
     now: Now,
+    clock: &'a mut Clock,
     mailbox: &'a Receiver<Letter>,
     seed: KeySeed,
     rules: &'a Rules,
@@ -308,29 +316,33 @@ pub struct Turn<'a, S> {
     counters: &'a mut Counters,
     connections: &'a mut Slots<Connection<S>>,
     noted: &'a mut Vec<ConnectionId>,
-    to_resume: &'a mut Vec<ConnectionId>,
+    to_resume: &'a mut VecDeque<ConnectionId>,
     wait_for_room: &'a mut Vec<ConnectionId>,
     is_stopping: &'a mut bool,
 }
 
-impl<S: Wire> Turn<'_, S> {
+impl<S: Wire + AsFd> Turn<'_, S> {
     /// A connection came.
     pub fn open(&mut self, socket: S) -> ConnectionId {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
-        let (seed, rules) = (self.seed, self.rules);
+        let (seed, rules, now) = (self.seed, self.rules, self.now);
         self.connections.insert(|id| Connection {
             session: Session::new(id, seed, rules),
             socket,
             ended: false,
             is_noted: false,
             is_to_resume: false,
+            last_heard: now.seconds,
         })
     }
 
     /// Bytes came.
     pub fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
         if !*self.is_stopping {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.last_heard = self.now.seconds;
+            }
             self.serve(id, |session, desk| session.receive(bytes, desk));
         }
     }
@@ -351,7 +363,9 @@ impl<S: Wire> Turn<'_, S> {
         }
         // Those who stall again for their share of the turn go to the end of the list: each is served once.
         for _ in 0..self.to_resume.len() {
-            let id = self.to_resume.remove(0);
+            let Some(id) = self.to_resume.pop_front() else {
+                break;
+            };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.is_to_resume = false;
                 self.serve(id, |session, desk| session.resume(desk));
@@ -372,12 +386,23 @@ impl<S: Wire> Turn<'_, S> {
                     from,
                     connection,
                     order,
+                } if order.is_to_event_loop() => {
+                    let totals = Box::new(Totals {
+                        more: self.carry_out(order),
+                        ..Totals::default()
+                    });
+                    self.reach.post(from, Letter::Report { connection, totals });
+                }
+                Letter::Order {
+                    from,
+                    connection,
+                    order,
                 } => {
                     self.reach.obey(from, connection, order, self.counters);
                 }
                 Letter::Report { connection, totals } => {
                     self.serve(connection, |session, desk| {
-                        session.report(&totals, desk);
+                        session.report(*totals, desk);
                         if session.has_all_answers() {
                             session.resume(desk);
                         }
@@ -386,6 +411,22 @@ impl<S: Wire> Turn<'_, S> {
                 Letter::Connection(socket) => arrived(self, socket),
                 Letter::Stop => *self.is_stopping = true,
             }
+        }
+    }
+
+    /// Carries out an order that takes what only the event loop has.
+    fn carry_out(&mut self, order: Order) -> More {
+        match order {
+            Order::Clock(change) => {
+                self.clock.change(change);
+                self.now = self.clock.now();
+                self.reach.set_now(self.now);
+                More::Nothing
+            }
+            Order::Connections => {
+                More::Connections(conns::lines(self.facts, self.connections, self.now, self.me == 0))
+            }
+            _ => More::Nothing,
         }
     }
 

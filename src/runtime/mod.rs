@@ -11,12 +11,14 @@
 //! | it was all sent ([`Core::sent`])      | there is more to do, do not sleep                 |
 
 mod clock;
+mod conns;
 mod core;
 mod patience;
 mod slots;
 pub mod uring;
 
 pub use clock::Clock;
+pub use conns::local_name;
 pub use core::{Connection, Core, CoreParts, Plan, Turn};
 pub use patience::Patience;
 

@@ -61,6 +61,11 @@ impl<T> Slots<T> {
         Some(*thing)
     }
 
+    /// Everything that is here.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.thing.as_deref())
+    }
+
     /// The name of what is at this place now.
     pub(super) fn current(&self, index: u32) -> Option<ConnectionId> {
         let slot = self.slots.get(index as usize)?;

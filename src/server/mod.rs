@@ -17,6 +17,7 @@ use crate::protocol::Dialects;
 use crate::runtime::uring::{self, Loop, Wakers};
 use crate::runtime::{Clock, CoreParts, Listener};
 use crate::session::Rules;
+use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
@@ -24,6 +25,11 @@ pub struct Refusal {
     pub message: String,
     pub code: u8,
 }
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+/// The last is memcached's graceful stop; every stop is graceful here.
+const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGUSR1];
 
 /// The operating system said no.
 const EX_OSERR: u8 = 71;
@@ -65,11 +71,11 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         })?;
     }
     // Before any thread is: a signal that comes now waits for us.
-    let mut signals =
-        signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
-            .map_err(|error| Refusal::os(format!("signals: {error}")))?;
+    let mut signals = signal_hook::iterator::Signals::new(STOP_SIGNALS)
+        .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    let cores = Cores::start(config, listeners)?;
+    let facts = facts::gather(config, &listeners);
+    let cores = Cores::start(config, listeners, facts)?;
     for address in &listening.taken {
         info!("listening on {address}, {} cores", config.threads);
     }
@@ -88,7 +94,7 @@ struct Cores {
 }
 
 impl Cores {
-    fn start(config: &Config, listeners: Vec<Vec<Listener>>) -> Result<Cores, Refusal> {
+    fn start(config: &Config, listeners: Vec<Vec<Listener>>, facts: Facts) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
@@ -100,7 +106,7 @@ impl Cores {
         let mesh = Arc::new(mesh);
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
         let wakers = Arc::new(wakers);
-        let facts = Arc::new(facts::gather(config));
+        let facts = Arc::new(facts);
         let cpus = core_affinity::get_core_ids().unwrap_or_default();
         let pinned = config.threads <= cpus.len().min(config.cpus);
         if !pinned {
@@ -211,7 +217,8 @@ fn shard_settings(config: &Config) -> shard::Settings {
             Policy::Clock => shard::Eviction::Clock,
         },
         shards: config.threads,
-        ..shard::Settings::default()
+        prefix_delimiter: config.prefix_delimiter.unwrap_or(b':'),
+        detail: config.prefix_delimiter.is_some(),
     }
 }
 
@@ -224,6 +231,10 @@ fn rules(config: &Config) -> Rules {
         },
         flush_refused: config.flush_refused,
         requests_per_turn: config.requests_per_turn,
+        shutdown_enabled: config.shutdown_enabled,
+        dump_refused: config.dump_refused,
+        sizes_tracked: config.extended.track_sizes,
+        clock_may_be_moved: config.extended.relaxed_privileges,
         version: PROTOCOL_VERSION,
     }
 }

@@ -15,9 +15,13 @@
 //! reading from its socket. Nothing is dropped and nothing grows.
 
 mod arriving;
+mod bands;
+pub mod dump;
 mod orders;
 mod pipeline;
+pub mod settings;
 pub mod statistics;
+pub mod switches;
 
 use std::io::IoSlice;
 
@@ -25,10 +29,11 @@ use arrayvec::ArrayVec;
 
 use crate::command::{Reply, Request};
 use crate::hash::{KeyHash, KeySeed};
-use crate::protocol::{self, Dialects, Mark, Parsed, Parser, Scratch, Spelling, Word};
+use crate::protocol::{self, DebugTime, Dialects, Mark, Parsed, Parser, Scratch, Spelling, Word};
 use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
 use arriving::Arriving;
+use dump::Walk;
 use orders::Orders;
 use pipeline::Pipeline;
 use statistics::{Facts, Totals};
@@ -67,6 +72,30 @@ pub enum Order {
     Flush(Exptime),
     Statistics,
     ResetStatistics,
+    /// Figures by size.
+    Bands,
+    /// Count by prefix from now on, or no longer.
+    Detail(bool),
+    /// Figures by prefix.
+    Prefixes,
+    /// The budget of item memory, in bytes.
+    MemoryLimit(u64),
+    /// One slice of a walk over the items; to one core.
+    Slice {
+        walk: Walk,
+        from: usize,
+    },
+    /// What there is to say of every connection. Only the event loop knows.
+    Connections,
+    /// Moves the clock. Only the event loop can.
+    Clock(DebugTime),
+}
+
+impl Order {
+    /// Whether the event loop carries it out, because it alone has what that takes.
+    pub fn is_to_event_loop(self) -> bool {
+        matches!(self, Order::Connections | Order::Clock(_))
+    }
 }
 
 /// The cache as a session sees it: the mesh in the server, a single shard in tests.
@@ -101,6 +130,12 @@ pub trait Shards {
         counters: &mut Counters,
         totals: &mut Totals,
     ) -> usize;
+
+    /// Gives an order to one core (this one, too), which reports later ([`Session::report`]).
+    fn order_one(&mut self, core: usize, connection: ConnectionId, order: Order);
+
+    /// How many cores there are.
+    fn cores(&self) -> usize;
 }
 
 /// The outcome of [`Shards::reserve`].
@@ -157,6 +192,14 @@ pub struct Rules {
     pub flush_refused: bool,
     /// -R: requests of one connection before the others get a turn.
     pub requests_per_turn: usize,
+    /// -A: the shutdown command is obeyed.
+    pub shutdown_enabled: bool,
+    /// -X: keys are not listed.
+    pub dump_refused: bool,
+    /// -o track_sizes.
+    pub sizes_tracked: bool,
+    /// `debugtime` is obeyed.
+    pub clock_may_be_moved: bool,
     pub version: &'static str,
 }
 
@@ -296,8 +339,31 @@ impl Session {
     }
 
     /// The report of another core to this session's order.
-    pub fn report<S: Shards, W: Wire>(&mut self, totals: &Totals, desk: &mut Desk<'_, S, W>) {
-        self.orders.report(totals, &mut self.pipeline, desk);
+    pub fn report<S: Shards, W: Wire>(&mut self, totals: Totals, desk: &mut Desk<'_, S, W>) {
+        self.orders.report(totals, self.id, &mut self.pipeline, desk);
+    }
+
+    /// Whether it goes on as soon as output has gone.
+    pub fn waits_for_output(&self) -> bool {
+        self.stall == Some(Stall::Output) || self.orders.wait_for_output()
+    }
+
+    /// What `stats conns` says that it is doing, in memcached's words.
+    pub fn activity(&self) -> &'static str {
+        if self.closing {
+            "conn_closing"
+        } else if self.arriving.is_some() {
+            "conn_nread"
+        } else if !self.orders.is_free() || !self.pipeline.is_settled() {
+            "conn_parse_cmd"
+        } else if self.input.contains(&b'\n') {
+            // A whole line is here and was not taken: it waits for its value.
+            "conn_nread"
+        } else if !self.input.is_empty() {
+            "conn_waiting"
+        } else {
+            "conn_read"
+        }
     }
 
     /// Why it takes no requests now, if so. The event loop calls [`Session::resume`] when that may have changed.
@@ -355,6 +421,7 @@ impl Session {
         let mut used = 0;
         let mut requests_left = desk.rules.requests_per_turn;
         self.stall = None;
+        self.orders.carry_on(self.id, &mut self.pipeline, desk);
         while used < input.len() && !self.closing {
             if let Some(stall) = self.reason_to_wait(desk) {
                 self.stall = Some(stall);
@@ -515,7 +582,8 @@ impl Session {
                 if !self.pipeline.is_settled() {
                     return Err(Stall::Answers);
                 }
-                self.orders
+                self.closing |= !self
+                    .orders
                     .obey(control, spelling, self.id, &mut self.pipeline, desk);
                 Ok(size)
             }

@@ -4,25 +4,37 @@
 //! after is taken before every core has reported. So `flush_all` and `stats reset` are visible to whatever the
 //! connection says next.
 
+use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
-use super::statistics::{self, Totals};
-use super::{ConnectionId, Desk, Order, Shards, Wire};
-use crate::protocol::{self, Control, Spelling, Stats, Word};
+use super::statistics::{self, More, Totals};
+use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, settings};
+use crate::protocol::{self, Control, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
+use crate::shard;
 
 /// The order under way, if there is one. While it is, no request is taken.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// Boxed: few connections ever give an order.
-    barrier: Option<Box<Barrier>>,
+    under_way: Option<Box<UnderWay>>,
 }
 
 #[derive(Debug)]
-struct Barrier {
-    /// Cores that have not reported yet.
-    waiting: usize,
-    totals: Totals,
-    answer: Answer,
+struct UnderWay {
     spelling: Spelling,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// One order to all cores.
+    Barrier {
+        /// Cores that have not reported yet.
+        waiting: usize,
+        totals: Totals,
+        answer: Answer,
+    },
+    /// One slice after another.
+    Walk(Walking),
 }
 
 /// What is said when all have reported.
@@ -31,14 +43,37 @@ enum Answer {
     Ok,
     Reset,
     GeneralStatistics,
+    Items,
+    Slabs,
+    Detail,
+    Connections,
+}
+
+/// What a control word comes to.
+enum Course {
+    Say(Word),
+    Version,
+    Settings,
+    /// A single line of statistics.
+    Line(&'static [u8], &'static [u8]),
+    Order(Order, Answer),
+    /// A walk, what is said before it, and how many lines it may have (0: any number).
+    Walk(Walk, Option<Word>, u32),
+    /// Nothing more is said, and the connection is closed.
+    Close,
 }
 
 impl Orders {
     pub(super) fn is_free(&self) -> bool {
-        self.barrier.is_none()
+        self.under_way.is_none()
     }
 
-    /// Carries out a control word, or begins to.
+    /// Whether it goes on as soon as output has gone.
+    pub(super) fn wait_for_output(&self) -> bool {
+        matches!(self.under_way.as_deref(), Some(UnderWay { kind: Kind::Walk(walking), .. }) if !walking.is_asked)
+    }
+
+    /// Carries out a control word, or begins to. Returns false if the connection is to be closed.
     pub(super) fn obey<S: Shards, W: Wire>(
         &mut self,
         control: Control<'_>,
@@ -46,87 +81,264 @@ impl Orders {
         connection: ConnectionId,
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
-    ) {
-        let (order, answer) = match control {
-            Control::FlushAll { delay } => {
-                // Refused ones count, too.
-                desk.counters.cmd_flush += 1;
-                if desk.rules.flush_refused {
-                    let out = pipeline.writer(desk.buffers);
-                    return protocol::say(out, spelling, Word::FlushNotAllowed);
-                }
-                (Order::Flush(delay), Answer::Ok)
+    ) -> bool {
+        let course = course(control, desk);
+        let out = pipeline.writer(desk.buffers);
+        let kind = match course {
+            Course::Say(word) => {
+                protocol::say(out, spelling, word);
+                return true;
             }
-            Control::Stats { what: Stats::General } => (Order::Statistics, Answer::GeneralStatistics),
-            Control::Stats { what: Stats::Reset } => (Order::ResetStatistics, Answer::Reset),
-            _ => return answer_at_once(control, spelling, pipeline, desk),
+            Course::Version => {
+                protocol::write_version(out, spelling, desk.rules.version);
+                return true;
+            }
+            Course::Settings => {
+                settings::settings(desk.facts, |name, value| {
+                    protocol::write_stat(out, spelling, name, value)
+                });
+                protocol::write_stats_end(out, spelling);
+                return true;
+            }
+            Course::Line(name, value) => {
+                protocol::write_stat(out, spelling, name, value);
+                protocol::write_stats_end(out, spelling);
+                return true;
+            }
+            Course::Close => return false,
+            Course::Order(order, answer) => {
+                let mut totals = Totals::default();
+                let waiting = desk.shards.order(connection, order, desk.counters, &mut totals);
+                Kind::Barrier {
+                    waiting,
+                    totals,
+                    answer,
+                }
+            }
+            Course::Walk(walk, preface, lines_max) => {
+                if let Some(word) = preface {
+                    protocol::say(out, spelling, word);
+                }
+                Kind::Walk(Walking::new(walk, lines_max))
+            }
         };
-        let mut totals = Totals::default();
-        let waiting = desk.shards.order(connection, order, desk.counters, &mut totals);
-        self.barrier = Some(Box::new(Barrier {
-            waiting,
-            totals,
-            answer,
-            spelling,
-        }));
-        self.finish(pipeline, desk);
+        self.under_way = Some(Box::new(UnderWay { spelling, kind }));
+        self.carry_on(connection, pipeline, desk);
+        true
     }
 
     /// Another core's report.
     pub(super) fn report<S: Shards, W: Wire>(
         &mut self,
-        totals: &Totals,
+        report: Totals,
+        connection: ConnectionId,
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
     ) {
-        let barrier = self
-            .barrier
+        let under_way = self
+            .under_way
             .as_mut()
             .expect("a report comes only to a session that waits");
-        barrier.totals.add(totals);
-        barrier.waiting -= 1;
-        self.finish(pipeline, desk);
+        let spelling = under_way.spelling;
+        match &mut under_way.kind {
+            Kind::Barrier { waiting, totals, .. } => {
+                totals.add(report);
+                *waiting -= 1;
+            }
+            Kind::Walk(walking) => {
+                let More::Slice(slice) = report.more else {
+                    unreachable!("a slice was ordered")
+                };
+                let out = pipeline.writer(desk.buffers);
+                if !walking.take(&slice, desk.shards.cores(), out) {
+                    for (size, count) in walking.sizes() {
+                        let (size, count) = (size.to_string(), count.to_string());
+                        protocol::write_stat(out, spelling, size.as_bytes(), count.as_bytes());
+                    }
+                    match walking.walk {
+                        Walk::Mgdump(_) => protocol::say(out, spelling, Word::MgdumpEnd),
+                        _ => protocol::write_stats_end(out, spelling),
+                    }
+                    self.under_way = None;
+                }
+            }
+        }
+        self.carry_on(connection, pipeline, desk);
     }
 
-    /// Answers if all reports are in.
-    fn finish<S: Shards, W: Wire>(&mut self, pipeline: &mut Pipeline, desk: &mut Desk<'_, S, W>) {
-        let Some(barrier) = self.barrier.take_if(|barrier| barrier.waiting == 0) else {
+    /// Answers if all reports are in; asks for a walk's next slice if there is room for it.
+    pub(super) fn carry_on<S: Shards, W: Wire>(
+        &mut self,
+        connection: ConnectionId,
+        pipeline: &mut Pipeline,
+        desk: &mut Desk<'_, S, W>,
+    ) {
+        let Some(UnderWay { spelling, kind }) = self.under_way.as_deref_mut() else {
             return;
         };
-        let Barrier {
-            totals,
-            answer,
-            spelling,
-            ..
-        } = *barrier;
-        let out = pipeline.writer(desk.buffers);
-        match answer {
-            Answer::Ok => protocol::write_ok(out, spelling),
-            Answer::Reset => protocol::write_reset(out, spelling),
-            Answer::GeneralStatistics => {
-                statistics::general(&totals, desk.facts, desk.now, |name, value| {
-                    protocol::write_stat(out, spelling, name, value);
-                });
-                protocol::write_stats_end(out, spelling);
+        match kind {
+            Kind::Walk(walking) => {
+                if !walking.is_asked && pipeline.size() < OUTPUT_SIZE_MAX {
+                    walking.is_asked = true;
+                    let order = Order::Slice {
+                        walk: walking.walk,
+                        from: walking.from,
+                    };
+                    desk.shards.order_one(walking.core, connection, order);
+                }
             }
+            Kind::Barrier {
+                waiting: 0,
+                totals,
+                answer,
+            } => {
+                finish(std::mem::take(totals), *answer, *spelling, pipeline, desk);
+                self.under_way = None;
+            }
+            Kind::Barrier { .. } => {}
         }
     }
 }
 
-/// The words that need no shard.
-fn answer_at_once<S: Shards, W: Wire>(
-    control: Control<'_>,
+fn finish<S: Shards, W: Wire>(
+    totals: Totals,
+    answer: Answer,
     spelling: Spelling,
     pipeline: &mut Pipeline,
     desk: &mut Desk<'_, S, W>,
 ) {
     let out = pipeline.writer(desk.buffers);
+    let stat = |name: &[u8], value: &[u8]| protocol::write_stat(out, spelling, name, value);
+    match (answer, totals.more) {
+        (Answer::Ok, _) => return protocol::write_ok(out, spelling),
+        (Answer::Reset, _) => return protocol::write_reset(out, spelling),
+        (Answer::Detail, More::Prefixes(prefixes)) => {
+            let mut text = Vec::new();
+            for (prefix, counters) in prefixes.iter() {
+                text.extend_from_slice(b"PREFIX ");
+                text.extend_from_slice(prefix);
+                let shard::PrefixCounters {
+                    gets,
+                    hits,
+                    sets,
+                    deletes,
+                } = counters;
+                text.extend_from_slice(
+                    format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n").as_bytes(),
+                );
+            }
+            text.extend_from_slice(b"END\r\n");
+            protocol::write_stat_text(out, spelling, b"detailed", &text);
+            // The text ends itself; only binary packets need another end.
+            if !matches!(spelling, Spelling::Binary { .. }) {
+                return;
+            }
+        }
+        (Answer::Items, More::Bands(all)) => bands::items(&all, stat),
+        (Answer::Slabs, More::Bands(all)) => bands::slabs(&all, desk.facts.page_size, stat),
+        (Answer::Connections, More::Connections(mut lines)) => {
+            lines.sort();
+            lines.iter().for_each(|(_, lines)| out.extend_from_slice(lines));
+        }
+        (Answer::GeneralStatistics, _) => statistics::general(
+            &Totals {
+                more: More::Nothing,
+                ..totals
+            },
+            desk.facts,
+            desk.now,
+            stat,
+        ),
+        (answer, more) => unreachable!("{more:?} reported for {answer:?}"),
+    }
+    protocol::write_stats_end(out, spelling);
+}
+
+/// What is to be done about a control word.
+fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -> Course {
+    let (rules, facts) = (desk.rules, desk.facts);
     match control {
-        Control::Version => protocol::write_version(out, spelling, desk.rules.version),
-        // It is what memcached logs more at; our log's level is set at the start.
-        Control::Verbosity(_) => protocol::write_ok(out, spelling),
-        Control::Stats { .. } => protocol::say(out, spelling, Word::NoSuchStats),
-        Control::Shutdown { .. } => protocol::say(out, spelling, Word::ShutdownNotEnabled),
-        _ => protocol::say(out, spelling, Word::Error),
+        Control::FlushAll { delay } => {
+            // Refused ones count, too.
+            desk.counters.cmd_flush += 1;
+            match rules.flush_refused {
+                true => Course::Say(Word::FlushNotAllowed),
+                false => Course::Order(Order::Flush(delay), Answer::Ok),
+            }
+        }
+        Control::Stats { what } => statistics_course(what, desk),
+        Control::Version => Course::Version,
+        // It is what memcached logs more at; our log's level is set at the start, and this is only shown.
+        Control::Verbosity(level) => {
+            facts.switches.set_verbosity(level);
+            Course::Say(Word::Ok)
+        }
+        Control::CacheMemlimit { megabytes } => {
+            let bytes = megabytes << 20;
+            facts.switches.set_memory_limit(bytes);
+            Course::Order(Order::MemoryLimit(bytes), Answer::Ok)
+        }
+        Control::Shutdown { mode } => match mode {
+            _ if !rules.shutdown_enabled => Course::Say(Word::ShutdownNotEnabled),
+            ShutdownMode::Unknown => Course::Say(Word::InvalidShutdownMode),
+            mode => {
+                (facts.shut_down)(mode == ShutdownMode::Graceful);
+                Course::Close
+            }
+        },
+        Control::Slabs(slabs) => Course::Say(match slabs {
+            Slabs::Reassign { .. } if !facts.groups.slab_reassign => Word::SlabReassignDisabled,
+            Slabs::Reassign { source, target } if source == target => Word::SlabsSame,
+            Slabs::Reassign { source, target }
+                if !(-1..64).contains(&source) || !(0..64).contains(&target) =>
+            {
+                Word::SlabsBadClass
+            }
+            // Pages move by themselves, and never because somebody says so.
+            Slabs::Reassign { .. } => Word::SlabsNoSpare,
+            _ => Word::Ok,
+        }),
+        Control::Lru(_) => Course::Say(Word::Ok),
+        Control::LruCrawler(crawler) => match crawler {
+            LruCrawler::Metadump(_) if rules.dump_refused => Course::Say(Word::MetadumpNotAllowed),
+            LruCrawler::Mgdump(_) if rules.dump_refused => Course::Say(Word::MgdumpNotAllowed),
+            LruCrawler::Metadump(classes) => Course::Walk(Walk::Metadump(classes), Some(Word::Ok), 0),
+            LruCrawler::Mgdump(classes) => Course::Walk(Walk::Mgdump(classes), Some(Word::Ok), 0),
+            LruCrawler::Enable if !facts.switches.set_crawler(true) => Course::Say(Word::CrawlerStart),
+            LruCrawler::Disable if !facts.switches.set_crawler(false) => Course::Say(Word::CrawlerStop),
+            LruCrawler::Crawl(_) if !facts.switches.crawler() => Course::Say(Word::CrawlerDisabled),
+            // The search for expired items never rests: there is nothing to start or to tune.
+            _ => Course::Say(Word::Ok),
+        },
+        Control::DebugTime(change) if rules.clock_may_be_moved => {
+            Course::Order(Order::Clock(change), Answer::Ok)
+        }
+        _ => Course::Say(Word::Error),
+    }
+}
+
+fn statistics_course<S: Shards, W: Wire>(what: Stats, desk: &Desk<'_, S, W>) -> Course {
+    let rules = desk.rules;
+    match what {
+        Stats::General => Course::Order(Order::Statistics, Answer::GeneralStatistics),
+        Stats::Settings => Course::Settings,
+        Stats::Items => Course::Order(Order::Bands, Answer::Items),
+        Stats::Slabs => Course::Order(Order::Bands, Answer::Slabs),
+        Stats::Sizes if rules.sizes_tracked => Course::Walk(Walk::Sizes, None, 0),
+        Stats::Sizes => Course::Line(b"sizes_status", b"disabled"),
+        Stats::Conns => Course::Order(Order::Connections, Answer::Connections),
+        Stats::Extstore => Course::Say(Word::NoSuchStats),
+        Stats::Reset => Course::Order(Order::ResetStatistics, Answer::Reset),
+        Stats::DetailOn | Stats::DetailOff | Stats::DetailDump if rules.dump_refused => {
+            Course::Say(Word::DetailNotAllowed)
+        }
+        Stats::DetailOn | Stats::DetailOff => {
+            let on = what == Stats::DetailOn;
+            desk.facts.switches.set_detail(on);
+            Course::Order(Order::Detail(on), Answer::Ok)
+        }
+        Stats::DetailDump => Course::Order(Order::Prefixes, Answer::Detail),
+        Stats::Cachedump { .. } if rules.dump_refused => Course::Say(Word::CachedumpNotAllowed),
+        Stats::Cachedump { class, limit } => Course::Walk(Walk::Cachedump { class }, None, limit),
     }
 }

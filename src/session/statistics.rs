@@ -4,33 +4,76 @@
 use std::fmt::Display;
 
 use super::Counters;
-use crate::shard;
+use super::dump::Slice;
+use super::settings::Setting;
+use super::switches::Switches;
+use crate::shard::{self, Bands, Prefixes};
 use crate::time::{Now, Seconds};
 
 /// What all cores report together.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Totals {
     pub shard: shard::Counters,
     pub session: Counters,
+    pub more: More,
+}
+
+/// What only some orders bring home.
+#[derive(Debug, Default)]
+pub enum More {
+    #[default]
+    Nothing,
+    Bands(Bands),
+    Prefixes(Prefixes),
+    /// Lines of `stats conns` by descriptor.
+    Connections(Vec<(i32, Vec<u8>)>),
+    /// Of one core alone.
+    Slice(Slice),
 }
 
 impl Totals {
-    pub fn add(&mut self, other: &Totals) {
+    pub fn add(&mut self, other: Totals) {
         self.shard.add(&other.shard);
         self.session.add(&other.session);
+        match (&mut self.more, other.more) {
+            (_, More::Nothing) => {}
+            (More::Bands(bands), More::Bands(other)) => bands.add(&other),
+            (More::Prefixes(prefixes), More::Prefixes(other)) => prefixes.add(&other),
+            (More::Connections(lines), More::Connections(other)) => lines.extend(other),
+            (more, other) => *more = other,
+        }
     }
 }
 
 /// What is true of the whole server as long as it runs, and how to ask the system for the rest.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Facts {
     pub pid: u32,
     pub version: &'static str,
     pub threads: usize,
     pub connections_max: usize,
-    pub memory_limit: u64,
+    pub page_size: u64,
+    /// What `stats settings` shows, in order.
+    pub settings: Vec<(&'static str, Setting)>,
+    /// Which groups of lines the general statistics have, as memcached's depend on its options.
+    pub groups: Groups,
+    pub switches: Switches,
+    /// The listening sockets: descriptor and address, as `stats conns` shows them.
+    pub listeners: Vec<(i32, String)>,
     /// CPU time of the process in microseconds: user's, system's.
     pub cpu_used: fn() -> (u64, u64),
+    /// Tells the process to end, gracefully or not.
+    pub shut_down: fn(graceful: bool),
+}
+
+/// Groups of lines that memcached shows only with the option they belong to.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    pub maxconns_fast: bool,
+    pub idle_timeout: bool,
+    pub slab_reassign: bool,
+    pub lru_crawler: bool,
+    pub lru_maintainer: bool,
 }
 
 /// Calls `line` with the name and value of every general statistic, in memcached's order.
@@ -44,7 +87,14 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
     };
     let (user, system) = (facts.cpu_used)();
     let seconds = |micros: u64| format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    let Totals { shard, session } = totals;
+    let Totals { shard, session, .. } = totals;
+    let Groups {
+        maxconns_fast,
+        idle_timeout,
+        slab_reassign,
+        lru_crawler,
+        lru_maintainer,
+    } = facts.groups;
 
     say("pid", &facts.pid);
     // memcached's uptime starts at 2, too: tools divide by it.
@@ -59,8 +109,19 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
     say("max_connections", &facts.connections_max);
     say("curr_connections", &session.curr_connections);
     say("total_connections", &session.total_connections);
-    say("rejected_connections", &session.rejected_connections);
+    if maxconns_fast {
+        say("rejected_connections", &session.rejected_connections);
+    }
     say("connection_structures", &session.curr_connections);
+    // Replies and reads have no objects of their own here.
+    say("response_obj_oom", &0);
+    say("response_obj_count", &0);
+    say("response_obj_bytes", &0);
+    say("read_buf_count", &0);
+    say("read_buf_bytes", &0);
+    say("read_buf_bytes_free", &0);
+    say("read_buf_oom", &0);
+    say("reserved_fds", &0);
     say("cmd_get", &shard.cmd_get);
     say("cmd_set", &shard.cmd_set);
     say("cmd_flush", &session.cmd_flush);
@@ -85,24 +146,67 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
     say("store_no_memory", &shard.store_no_memory);
     say("auth_cmds", &0);
     say("auth_errors", &0);
+    if idle_timeout {
+        say("idle_kicks", &0);
+    }
     say("bytes_read", &session.bytes_read);
     say("bytes_written", &session.bytes_written);
-    say("limit_maxbytes", &facts.memory_limit);
+    say("limit_maxbytes", &facts.switches.memory_limit());
     say("accepting_conns", &1);
     say("listen_disabled_num", &0);
     say("time_in_listen_disabled_us", &0);
     say("threads", &facts.threads);
     say("conn_yields", &session.conn_yields);
+    // The power of two below the number of buckets, which take 5 bytes each.
+    say("hash_power_level", &(shard.hash_bytes / 5).max(1).ilog2());
     say("hash_bytes", &shard.hash_bytes);
     say("hash_is_expanding", &0);
+    if slab_reassign {
+        say("slab_reassign_rescues", &0);
+        say("slab_reassign_chunk_rescues", &0);
+        say("slab_reassign_inline_reclaim", &0);
+        say("slab_reassign_busy_items", &0);
+        say("slab_reassign_busy_deletes", &0);
+        say("slab_reassign_busy_nomem", &0);
+        say("slab_reassign_last_busy_status", &"none");
+        say("slab_reassign_running", &0);
+        say("slabs_moved", &0);
+    }
+    if lru_crawler {
+        say("lru_crawler_running", &0);
+        say("lru_crawler_starts", &0);
+    }
+    if lru_maintainer {
+        say("lru_maintainer_juggles", &0);
+    }
+    say("malloc_fails", &0);
+    say("log_worker_dropped", &0);
+    say("log_worker_written", &0);
+    say("log_watcher_skipped", &0);
+    say("log_watcher_sent", &0);
+    say("log_watchers", &0);
+    say("unexpected_napi_ids", &0);
+    say("round_robin_fallback", &0);
     say("bytes", &shard.bytes);
     say("curr_items", &shard.curr_items);
     say("total_items", &shard.total_items);
+    say("slab_global_page_pool", &shard.pages_spare);
     say("expired_unfetched", &shard.expired_unfetched);
     say("evicted_unfetched", &shard.evicted_unfetched);
-    say("evicted_active", &shard.evicted_active);
+    if lru_maintainer {
+        say("evicted_active", &shard.evicted_active);
+    }
     say("evictions", &shard.evictions);
     say("reclaimed", &shard.reclaimed);
     say("crawler_reclaimed", &shard.crawler_reclaimed);
     say("crawler_items_checked", &shard.crawler_items_checked);
+    say("lrutail_reflocked", &0);
+    if lru_maintainer {
+        // Out of probation into main, and once more around in main.
+        say("moves_to_cold", &shard.promoted);
+        say("moves_to_warm", &0);
+        say("moves_within_lru", &shard.retained);
+        say("direct_reclaims", &0);
+        say("lru_bumps_dropped", &0);
+    }
 }

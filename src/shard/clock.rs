@@ -140,7 +140,7 @@ impl Shard {
 
     /// Takes a page that nobody uses any more.
     pub(super) fn recycle(&mut self, page: Page) {
-        if self.spare.len() < self.spare_max {
+        if self.spare.len() < self.spare_max && !self.pool.is_over_budget() {
             self.spare.push(page);
         } else {
             self.own_pages(self.counters.pages - 1);
@@ -207,8 +207,8 @@ impl Shard {
         let mut cost = BACKGROUND_COST_MAX;
         while self.settings.evict
             && cost > 0
-            && self.spare.len() < self.spare_max
-            && self.is_full()
+            && (self.spare.len() < self.spare_max && self.is_full()
+                || self.pool.is_over_budget() && self.counters.pages > self.pages_floor)
             && let Some(spent) = self.sweep(false, now)
         {
             cost = cost.saturating_sub(spent);
@@ -282,6 +282,9 @@ impl Shard {
         let mut header = item.header;
         if self.is_gone(id, now.seconds) {
             self.counters.reclaimed += 1;
+            let band = self.band_of(id);
+            band.reclaimed += 1;
+            band.expired_unfetched += u64::from(!header.has(FETCHED));
             self.counters.expired_unfetched += u64::from(!header.has(FETCHED));
             self.remove(id, hash);
             return 0;
@@ -302,10 +305,12 @@ impl Shard {
             match ring {
                 Ring::Probation => {
                     self.counters.promoted += 1;
+                    self.band_of(to).promoted += 1;
                     header.set(CLOCK, false);
                 }
                 Ring::Main => {
                     self.counters.retained += 1;
+                    self.band_of(to).retained += 1;
                     header.bits -= 1;
                 }
             }
@@ -320,6 +325,7 @@ impl Shard {
             debug_assert!(page.is_none(), "the hand closes its page itself");
             return size / COPY_SIZE_PER_COST;
         }
+        self.count_eviction(id, references > 0, header.has(FETCHED), now.seconds);
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));
         self.counters.evicted_active += u64::from(references > 0);
@@ -378,6 +384,7 @@ impl Shard {
             index += 1;
             let Some(id) = chunk else { continue };
             self.counters.crawler_items_checked += 1;
+            self.band_of(id).crawler_items_checked += 1;
             let item = self.slab.item(id);
             if !self.is_gone(id, now) {
                 let deadline = item.header.deadline().raw();
@@ -387,8 +394,12 @@ impl Shard {
                 continue;
             }
             let hash = self.seed.hash(item.key());
+            let unfetched = u64::from(!item.header.has(FETCHED));
             self.counters.crawler_reclaimed += 1;
-            self.counters.expired_unfetched += u64::from(!item.header.has(FETCHED));
+            self.counters.expired_unfetched += unfetched;
+            let band = self.band_of(id);
+            band.crawler_reclaimed += 1;
+            band.expired_unfetched += unfetched;
             self.remove(id, hash);
         }
         self.slab.set_deadline_min(page, deadline_min);

@@ -16,6 +16,7 @@
 //! Invariant: every chunk in use is an item that the table finds under its key, and the other way round; every page
 //! is in the slab, under a large value, in reserve, or not this shard's. [`Shard::check`] verifies it.
 
+mod bands;
 mod classes;
 mod clock;
 mod counters;
@@ -24,6 +25,8 @@ mod item;
 mod large;
 mod number;
 mod prefetch;
+mod prefixes;
+mod scan;
 mod slab;
 mod store;
 mod table;
@@ -32,8 +35,11 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use bands::{BANDS, Band, Bands};
 pub use counters::Counters;
 pub use large::Reservation;
+pub use prefixes::{PrefixCounters, Prefixes};
+pub use scan::Seen;
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
@@ -56,6 +62,10 @@ pub struct Settings {
     /// False for `-M`: a full cache refuses instead of forgetting.
     pub evict: bool,
     pub eviction: Eviction,
+    /// Where a key's prefix ends (`-D`).
+    pub prefix_delimiter: u8,
+    /// Whether prefixes are counted from the start.
+    pub detail: bool,
     /// Among how many shards the pool's memory is divided: tables and classes are chosen for a fair part.
     pub shards: usize,
 }
@@ -67,6 +77,8 @@ impl Default for Settings {
             cas_enabled: true,
             evict: true,
             eviction: Eviction::default(),
+            prefix_delimiter: b':',
+            detail: false,
             shards: 1,
         }
     }
@@ -153,6 +165,19 @@ pub struct Shard {
     /// For values that are put together from an old one and a new one.
     scratch: Vec<u8>,
     counters: Counters,
+    bands: Bands,
+    /// Counters by key prefix, and whether they count now.
+    prefixes: Prefixes,
+    detail: bool,
+}
+
+/// Pages that a shard is promised of its fair share.
+fn floor(share: usize, shards: usize) -> u64 {
+    if shards > 1 {
+        (share / 4).max(share.min(4)) as u64
+    } else {
+        0
+    }
 }
 
 impl Shard {
@@ -174,11 +199,7 @@ impl Shard {
             ghosts: Ghosts::default(),
             spare: Vec::new(),
             spare_max: 0,
-            pages_floor: if settings.shards > 1 {
-                (pages / 4).max(pages.min(4)) as u64
-            } else {
-                0
-            },
+            pages_floor: floor(pages, settings.shards),
             large_pages: [0; 2],
             sweep: None,
             credit: 0,
@@ -189,6 +210,9 @@ impl Shard {
             moves: 0,
             scratch: Vec::new(),
             counters,
+            bands: Bands::default(),
+            prefixes: Prefixes::default(),
+            detail: settings.detail,
             pool,
         };
         shard.pool.change_promise(0, shard.pages_floor as usize);
@@ -232,6 +256,9 @@ impl Shard {
                 self.counters.cmd_get += 1;
                 self.counters.get_misses += 1;
             }
+            if self.detail {
+                self.detail(request.key, |prefix| prefix.gets += 1);
+            }
             let vivifies = get.tokens.is_some_and(|tokens| tokens.vivify.is_some());
             return if vivifies { Reply::NoMemory } else { Reply::Miss };
         };
@@ -258,6 +285,13 @@ impl Shard {
             self.counters.cmd_get += 1;
             self.counters.get_hits += 1;
         }
+        self.count_hit(id, get.touch.is_some());
+        if self.detail {
+            self.detail(request.key, |prefix| {
+                prefix.gets += 1;
+                prefix.hits += 1;
+            });
+        }
         if get.bump {
             after.set(FETCHED, true);
             after.reference();
@@ -281,6 +315,7 @@ impl Shard {
             return Reply::NotFound;
         };
         self.counters.touch_hits += 1;
+        self.band_of(id).touch_hits += 1;
         let mut header = self.slab.item(id).header;
         header.set_deadline(now.deadline(exptime));
         header.set(FETCHED, true);
@@ -312,6 +347,9 @@ impl Shard {
     }
 
     fn delete(&mut self, request: &Request<'_>, delete: &Delete, now: Now) -> Reply<'_> {
+        if self.detail {
+            self.detail(request.key, |prefix| prefix.deletes += 1);
+        }
         let Some(id) = self.find(request, now) else {
             self.counters.delete_misses += 1;
             return Reply::NotFound;
@@ -326,6 +364,7 @@ impl Shard {
         }
         if !delete.invalidate {
             self.counters.delete_hits += 1;
+            self.band_of(id).delete_hits += 1;
         }
         if !delete.invalidate && delete.empty.is_none() {
             self.remove(id, request.hash);
@@ -364,6 +403,24 @@ impl Shard {
     /// Sets to 0 what counts events (`stats reset`).
     pub fn reset_counters(&mut self) {
         self.counters.reset();
+        self.bands.reset();
+        self.prefixes.clear();
+    }
+
+    /// Begins or ends counting by prefix. What was counted stays.
+    pub fn set_detail(&mut self, on: bool) {
+        self.detail = on;
+    }
+
+    pub fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
+    }
+
+    #[cold]
+    fn detail(&mut self, key: &[u8], count: impl FnOnce(&mut PrefixCounters)) {
+        if let Some(prefix) = self.prefixes.of(key, self.settings.prefix_delimiter) {
+            count(prefix);
+        }
     }
 
     /// Lets a delayed flush take effect when its time has come.
@@ -404,6 +461,7 @@ impl Shard {
 
     /// Gives the memory of an item back that the table does not name any more.
     fn discard(&mut self, id: ItemId) {
+        self.discount_item(id);
         let item = self.slab.item(id);
         self.counters.bytes -= self.size(&item) as u64;
         self.counters.curr_items -= 1;
@@ -465,9 +523,8 @@ impl Shard {
 
     /// The class as statistics show it.
     fn band(&self, id: ItemId, item: &Item<'_>) -> u8 {
-        const LARGE_VALUES: u8 = 63;
         if item.header.is_large() {
-            LARGE_VALUES
+            bands::LARGE_VALUES
         } else {
             self.slab.classes.band(self.slab.class_of(id))
         }
@@ -518,6 +575,15 @@ impl Shard {
         assert_eq!(self.larges.count(), larges);
         assert_eq!(self.large_pages, large_pages);
         assert_eq!(self.counters.curr_items, items as u64);
+        let bands = self.bands();
+        assert_eq!(
+            bands.present().map(|(_, band)| band.number()).sum::<u64>(),
+            items as u64
+        );
+        assert_eq!(
+            bands.present().map(|(_, band)| band.mem_requested).sum::<u64>(),
+            bytes as u64
+        );
         assert_eq!(self.counters.bytes, bytes as u64);
         assert_eq!(self.counters.hash_bytes, self.table.size() as u64);
         let pages = self.slab.pages_owned() + large_pages[0] + large_pages[1] + self.spare.len();

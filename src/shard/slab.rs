@@ -69,6 +69,18 @@ pub(super) struct Slab {
     vacant: Vec<[List; 2]>,
     /// Items in pages of another epoch are flushed.
     epoch: u32,
+    /// By class.
+    usage: Vec<Usage>,
+}
+
+/// What a class has at the moment.
+///
+/// Invariant: the sums over the class's pages of what [`Slot`] says of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) pages: u64,
+    /// Chunks that hold an item, by ring.
+    pub(super) items: [u64; 2],
 }
 
 /// A page and its bookkeeping.
@@ -174,6 +186,7 @@ impl Slab {
             slots: vec![Slot::vacant()],
             numbers_free: Vec::new(),
             vacant: vec![[List::default(); 2]; classes.count()],
+            usage: vec![Usage::default(); classes.count()],
             classes,
             page_size,
             offset_bits: (page_size / UNIT).trailing_zeros(),
@@ -267,6 +280,7 @@ impl Slab {
             }
         };
         slot.used += 1;
+        self.usage[class.index()].items[ring.index()] += 1;
         if slot.free == 0 && (usize::from(slot.carved) + 1) * chunk_size > self.page_size {
             slot.in_vacant = false;
             list.unlink(&mut self.slots, By::Vacancy, number);
@@ -282,6 +296,7 @@ impl Slab {
         item::vacate(&mut slot.bytes[offset..], slot.free);
         slot.free = (offset / UNIT) as u16 + 1;
         slot.used -= 1;
+        self.usage[slot.class.index()].items[slot.ring.index()] -= 1;
         if !slot.in_ring {
             return None;
         }
@@ -304,6 +319,7 @@ impl Slab {
     /// Adds a page, as the newest of the ring. The next chunk of this class is taken from it.
     pub(super) fn open_page(&mut self, page: Page, class: ClassId, ring: Ring) {
         debug_assert_eq!(page.len(), self.page_size);
+        self.usage[class.index()].pages += 1;
         let number = self.numbers_free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::vacant());
             self.slots.len() as u32 - 1
@@ -326,6 +342,7 @@ impl Slab {
         self.detach_page(page);
         let slot = &mut self.slots[page.0 as usize];
         assert_eq!(slot.used, 0, "a page that is closed is empty");
+        self.usage[slot.class.index()].pages -= 1;
         self.numbers_free.push(page.0);
         std::mem::replace(slot, Slot::vacant()).bytes
     }
@@ -340,6 +357,11 @@ impl Slab {
         if std::mem::take(&mut self.slots[page.0 as usize].in_vacant) {
             self.vacant[class.index()][ring.index()].unlink(&mut self.slots, By::Vacancy, page.0);
         }
+    }
+
+    /// What each class has.
+    pub(super) fn usage(&self) -> impl Iterator<Item = (ClassId, &Usage)> {
+        (0..).map(ClassId).zip(&self.usage)
     }
 
     pub(super) fn page_class(&self, page: PageNumber) -> ClassId {
@@ -466,11 +488,14 @@ impl Slab {
             }
         }
         assert_eq!(vacant, self.slots.iter().filter(|slot| slot.in_vacant).count());
+        let mut usage = vec![Usage::default(); self.classes.count()];
         for (number, slot) in self.slots.iter().enumerate() {
             if slot.bytes.is_empty() {
                 assert!(number == 0 || self.numbers_free.contains(&(number as u32)));
                 continue;
             }
+            usage[slot.class.index()].pages += 1;
+            usage[slot.class.index()].items[slot.ring.index()] += u64::from(slot.used);
             let chunk_size = self.classes.chunk_size(slot.class);
             let capacity = self.classes.chunks_per_page(slot.class);
             let chunk = |index: usize| &slot.bytes[index * chunk_size..];
@@ -491,6 +516,7 @@ impl Slab {
                 has_room && slot.in_ring && slot.epoch == self.epoch
             );
         }
+        assert_eq!(usage, self.usage);
     }
 
     /// Every item, for `check` alone.

@@ -113,6 +113,9 @@ impl Shard {
     fn store_body(&mut self, request: &Request<'_>, store: &Store, body: Body<'_>, now: Now) -> Reply<'_> {
         let hash = request.hash;
         let value_size = body.size();
+        if self.detail {
+            self.detail(request.key, |prefix| prefix.sets += 1);
+        }
         let mut draft = Draft {
             key: request.key,
             flags: store.flags,
@@ -209,12 +212,14 @@ impl Shard {
                 let known = compare != 0 && self.settings.cas_enabled;
                 if known && (compare == cas || store.invalidate && compare < cas) {
                     self.counters.cas_hits += 1;
+                    self.band_of(old).cas_hits += 1;
                     Verdict::Replaces {
                         old: Some(old),
                         stale: compare != cas,
                     }
                 } else {
                     self.counters.cas_badval += 1;
+                    self.band_of(old).cas_badval += 1;
                     Verdict::Refused(Reply::Exists)
                 }
             }
@@ -306,7 +311,9 @@ impl Shard {
             && self.slab.class_of(old) == self.slab.classes.of(size)
         {
             let size_old = self.slab.item(old).size();
+            self.discount_item(old);
             self.slab.write(old, &draft, value);
+            self.count_item(old);
             self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
             return Ok(old);
         }
@@ -321,6 +328,7 @@ impl Shard {
             return Err(NoMemory);
         };
         self.slab.write(id, &draft, value);
+        self.count_item(id);
         self.counters.bytes += (size + large_size) as u64;
         self.counters.curr_items += 1;
         self.own_pages(self.counters.pages + large_pages as u64);
@@ -470,6 +478,12 @@ impl Shard {
             Direction::Up => self.counters.incr_hits += 1,
             Direction::Down => self.counters.decr_hits += 1,
         }
+        let band = self.band_of(id);
+        match count.direction {
+            Direction::Up => band.incr_hits += 1,
+            Direction::Down => band.decr_hits += 1,
+        }
+        let item = self.slab.item(id);
         let mut text = itoa::Buffer::new();
         let text = text.format(number).as_bytes();
         let flags = item.flags();
@@ -586,6 +600,8 @@ impl Shard {
     fn refuse(&mut self, request: &Request<'_>, store: &Store, refusal: Reply<'static>) -> Reply<'static> {
         match refusal {
             Reply::NoMemory => {
+                let size = item::HEADER_SIZE + request.key.len() + request.value.len();
+                self.band_for(size).outofmemory += 1;
                 self.counters.store_no_memory += 1;
                 self.note_refusal();
             }

@@ -63,6 +63,15 @@ impl Table {
         entry.expect("the item is in the table").remove();
     }
 
+    /// How many pieces there are.
+    pub(super) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(super) fn piece_items(&self, piece: usize) -> impl Iterator<Item = ItemId> {
+        self.pieces[piece].iter().copied()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.pieces.iter().map(HashTable::len).sum()
     }

@@ -122,6 +122,7 @@ pub(crate) fn run(input: &[u8]) {
             },
         },
         shards: 1 + usize::from(bytes.next() % 3),
+        ..Settings::default()
     };
     let mut world = World {
         shard: Shard::new(&settings, seed, Arc::clone(&pool)),

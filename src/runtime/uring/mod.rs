@@ -39,6 +39,9 @@ use socket::{Sending, Socket};
 
 pub use refused::explain;
 
+/// Looks at the queues between two offers of the CPU to others: a microsecond or so.
+const LOOKS_PER_YIELD: usize = 32;
+
 const SEND_NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 const SEND_LATER: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
@@ -267,14 +270,16 @@ impl Loop {
         let began = Instant::now();
         if !window.is_zero() {
             while began.elapsed() < window {
-                for _ in 0..8 {
+                for _ in 0..LOOKS_PER_YIELD {
                     std::hint::spin_loop();
+                    if self.core.has_work() || self.ring.has_news() {
+                        self.patience.was_rewarded();
+                        self.ring.enter(false);
+                        return;
+                    }
                 }
-                if self.core.has_work() || self.ring.has_news() {
-                    self.patience.was_rewarded();
-                    self.ring.enter(false);
-                    return;
-                }
+                // Whoever is to send us something may be waiting for this very CPU.
+                rustix::thread::sched_yield();
             }
         }
         if self.core.lie_down() {

@@ -1,7 +1,7 @@
 //! A connection's socket, as the io_uring loop keeps it.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
@@ -55,6 +55,12 @@ impl Socket {
             // A socket that the client has closed already has nothing to shut down.
             let _ = rustix::net::shutdown(self.fd.as_fd(), rustix::net::Shutdown::Both);
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
