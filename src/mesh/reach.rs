@@ -7,7 +7,7 @@ use crate::command::{Reply, Request};
 use crate::protocol;
 use crate::session::statistics::Totals;
 use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
-use crate::shard::{Reservation, Shard};
+use crate::shard::{Reservation, Reserve, Shard};
 use crate::time::Now;
 
 /// Batches of peers that had to go home half done, and what came behind them.
@@ -171,9 +171,9 @@ impl Shards for Reach<'_> {
         // The session has nothing under way, so a reservation overtakes nothing, whatever others have sent.
         let shard = if owner == self.me { Some(&mut *self.own) } else { self.lent(owner) };
         match shard.map(|shard| shard.reserve(request, value_size, now)) {
-            Some(Ok(reservation)) => Reserved::Memory(reservation),
-            Some(Err(reply)) => Reserved::Refused(reply),
-            None => Reserved::Busy,
+            Some(Reserve::Reserved(reservation)) => Reserved::Memory(reservation),
+            Some(Reserve::Refused(reply)) => Reserved::Refused(reply),
+            Some(Reserve::Again) | None => Reserved::Busy,
         }
     }
 
