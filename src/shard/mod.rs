@@ -340,8 +340,9 @@ impl Shard {
         self.advance(now);
     }
 
-    /// A bounded slice, under 100 microseconds, of the work that nobody waits for: pages in reserve for the stores
-    /// to come, expired and flushed items. To be called once a turn; what remains is done in the next turns.
+    /// A bounded slice of the work that nobody waits for: pages in reserve for the stores to come, expired and flushed
+    /// items. Under 100 microseconds, or as long as one page full of expired items takes. To be called once a turn;
+    /// what remains is done in the next turns.
     pub fn maintain(&mut self, now: Now) {
         self.advance(now);
         self.sweep_in_background(now);
