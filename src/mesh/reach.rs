@@ -9,7 +9,7 @@ use crate::protocol;
 use crate::session::dump::take_slice;
 use crate::session::statistics::{More, Totals};
 use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
-use crate::shard::{Reservation, Shard};
+use crate::shard::{Reservation, Reserve, Shard};
 use crate::time::Now;
 
 /// Batches of peers that had to go home half done, and what came behind them.
@@ -204,9 +204,9 @@ impl Shards for Reach<'_> {
             self.lent(owner)
         };
         match shard.map(|shard| shard.reserve(request, value_size, now)) {
-            Some(Ok(reservation)) => Reserved::Memory(reservation),
-            Some(Err(reply)) => Reserved::Refused(reply),
-            None => Reserved::Busy,
+            Some(Reserve::Reserved(reservation)) => Reserved::Memory(reservation),
+            Some(Reserve::Refused(reply)) => Reserved::Refused(reply),
+            Some(Reserve::Again) | None => Reserved::Busy,
         }
     }
 

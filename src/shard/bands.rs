@@ -160,7 +160,7 @@ impl Shard {
 
     /// The figures of an item's band.
     pub(super) fn band_of(&mut self, id: ItemId) -> &mut Band {
-        let band = self.band(id, &self.slab.item(id));
+        let band = self.band(&self.slab.item(id), self.slab.class_of(id));
         self.bands.at(band)
     }
 

@@ -21,6 +21,7 @@
 
 use super::item::{CLOCK, FETCHED};
 use super::slab::{ItemId, PageNumber, Ring};
+use super::store::NoMemory;
 use super::{Eviction, Shard};
 use crate::memory::Page;
 use crate::time::{Now, Seconds};
@@ -29,6 +30,9 @@ use crate::time::{Now, Seconds};
 /// costs more, by its size. Some 200 ns each in a large shard, where every one misses the processor's cache; then as
 /// much again may follow for the page that is forgotten as a whole.
 const FOREGROUND_COST_MAX: usize = 1000;
+
+/// Taking a page that is free, in the same coin: it may be one that the system has yet to clear.
+const FREE_PAGE_COST: usize = 15;
 
 /// What one call of `maintain` may spend, in the same coin.
 const BACKGROUND_COST_MAX: usize = 300;
@@ -79,7 +83,7 @@ impl Shard {
             Some(page) => page,
             None => match self.slab.take_chunk(class, ring.other()) {
                 Some(id) => return Some(id),
-                None => self.sweep_for_page(&mut { FOREGROUND_COST_MAX }, now)?,
+                None => self.sweep_for_page(now).or_else(|| self.take_from_hoard())?,
             },
         };
         self.slab.open_page(page, class, ring);
@@ -148,36 +152,87 @@ impl Shard {
         }
     }
 
-    /// Pages for a large value, or `None` if this shard cannot come by so many.
-    pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Option<Vec<Page>> {
-        let free = self.pool.pages_max().saturating_sub(self.pool.pages_taken());
-        let attainable = (free + self.counters.pages as usize).saturating_sub(self.spare_min());
-        if count > attainable || !self.settings.evict && self.pool.is_refusing() {
-            return None;
+    /// Takes the pages of a large value that is gone, with one visit to the pool.
+    pub(super) fn recycle_all(&mut self, mut pages: impl ExactSizeIterator<Item = Page>) {
+        let room = self.spare_max.saturating_sub(self.spare.len());
+        self.spare.extend(pages.by_ref().take(room));
+        if pages.len() > 0 {
+            self.own_pages(self.counters.pages - pages.len() as u64);
+            self.pool.give_all(pages);
         }
-        let mut pages = Vec::with_capacity(count);
-        let mut cost = FOREGROUND_COST_MAX;
-        while pages.len() < count {
-            let page = self.free_page().or_else(|| self.sweep_for_page(&mut cost, now));
-            match page {
-                Some(page) => {
-                    self.own_pages(self.counters.pages - 1);
-                    pages.push(page);
-                }
-                None => {
-                    self.pool.give_all(pages);
-                    return None;
-                }
+    }
+
+    /// Pages for a large value, however long it takes to free them: for values whose bytes are copied here anyway.
+    pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Result<Vec<Page>, NoMemory> {
+        loop {
+            if let Some(pages) = self.gather_pages(count, now)? {
+                return Ok(pages);
             }
         }
-        Some(pages)
+    }
+
+    /// Works a bounded time towards so many pages for a large value; `None` if more calls are needed. They are kept
+    /// in the hoard meanwhile, out of the hand's reach.
+    pub(super) fn gather_pages(&mut self, count: usize, now: Now) -> Result<Option<Vec<Page>>, NoMemory> {
+        let free = self.pool.pages_max().saturating_sub(self.pool.pages_taken());
+        let attainable = free + self.counters.pages as usize + self.hoard.pages.len();
+        if count > attainable.saturating_sub(self.spare_min())
+            || !self.settings.evict && self.pool.is_refusing()
+        {
+            self.release_hoard();
+            return Err(NoMemory);
+        }
+        self.hoard.asked = Some(now.seconds);
+        let mut cost = FOREGROUND_COST_MAX;
+        while self.hoard.pages.len() < count {
+            if cost == 0 {
+                return Ok(None);
+            }
+            let spent = match self.free_page() {
+                Some(page) => {
+                    self.own_pages(self.counters.pages - 1);
+                    self.hoard.pages.push(page);
+                    FREE_PAGE_COST
+                }
+                None => match self.sweep(self.is_fruitless(), now) {
+                    Some(spent) => spent,
+                    None => {
+                        self.release_hoard();
+                        return Err(NoMemory);
+                    }
+                },
+            };
+            cost = cost.saturating_sub(spent);
+        }
+        let later = self.hoard.pages.split_off(count);
+        Ok(Some(std::mem::replace(&mut self.hoard.pages, later)))
+    }
+
+    /// Gives back what was gathered for a value that does not come.
+    pub(super) fn release_hoard(&mut self) {
+        if !self.hoard.pages.is_empty() {
+            self.pool.give_all(self.hoard.pages.drain(..));
+        }
+    }
+
+    /// A page that was gathered for a large value, for a store that would be refused otherwise.
+    fn take_from_hoard(&mut self) -> Option<Page> {
+        let page = self.hoard.pages.pop()?;
+        self.own_pages(self.counters.pages + 1);
+        Some(page)
+    }
+
+    /// Whether the hand has lately copied pages full of survivors and gained nothing.
+    fn is_fruitless(&self) -> bool {
+        self.fruitless > self.pool.page_size() * FRUITLESS_PAGES_MAX
     }
 
     /// Sweeps until there is a page beyond the hand's own.
-    fn sweep_for_page(&mut self, cost: &mut usize, now: Now) -> Option<Page> {
+    fn sweep_for_page(&mut self, now: Now) -> Option<Page> {
+        let mut cost = FOREGROUND_COST_MAX;
         while self.spare.len() <= self.spare_min() {
-            let spent = self.sweep(*cost == 0, now)?;
-            *cost = cost.saturating_sub(spent);
+            let spent = self.sweep(cost == 0 || self.is_fruitless(), now)?;
+            cost = cost.saturating_sub(spent);
         }
         self.spare.pop()
     }
@@ -195,8 +250,7 @@ impl Shard {
                 return;
             }
             self.credit -= size;
-            let forced = self.fruitless > self.pool.page_size() * FRUITLESS_PAGES_MAX;
-            if self.sweep(forced, now).is_none() {
+            if self.sweep(self.is_fruitless(), now).is_none() {
                 return;
             }
         }
@@ -204,6 +258,9 @@ impl Shard {
 
     /// A bounded slice of the work that nobody waits for: room for the stores to come, and expired items.
     pub(super) fn sweep_in_background(&mut self, now: Now) {
+        if self.hoard.is_stale(now.seconds) {
+            self.release_hoard();
+        }
         let mut cost = BACKGROUND_COST_MAX;
         while self.settings.evict
             && cost > 0

@@ -10,7 +10,9 @@
 use std::sync::Arc;
 
 use super::item::HEADER_SIZE_MAX;
+use crate::command::Reply;
 use crate::memory::{Page, Pool};
+use crate::time::Seconds;
 
 /// Pages on their way between owners; when dropped they go back to the pool.
 #[derive(Debug)]
@@ -64,6 +66,31 @@ impl Shape {
 
     pub(super) fn is_large(&self) -> bool {
         self.pages() > 0
+    }
+}
+
+/// What comes of [`super::Shard::reserve`].
+#[derive(Debug)]
+pub enum Reserve {
+    Reserved(Reservation),
+    Refused(Reply<'static>),
+    /// So many pages could not be freed within one call's bound. What was freed is kept for the next calls: ask
+    /// again after other work.
+    Again,
+}
+
+/// Pages that are being gathered for a large value, over several calls.
+#[derive(Debug, Default)]
+pub(super) struct Hoard {
+    pub(super) pages: Vec<Page>,
+    /// When somebody last asked for them.
+    pub(super) asked: Option<Seconds>,
+}
+
+impl Hoard {
+    /// True if the pages wait for somebody who has not asked for a second or more: perhaps his connection is gone.
+    pub(super) fn is_stale(&self, now: Seconds) -> bool {
+        !self.pages.is_empty() && self.asked.is_some_and(|asked| now.since(asked) > 1)
     }
 }
 
@@ -184,13 +211,14 @@ impl Large {
         self.rest.len() + usize::from(self.first.is_some())
     }
 
-    /// Bytes of value in these pages.
+    /// Bytes of value in these pages, which are of one size.
     pub(super) fn size(&self) -> usize {
-        self.first_size + self.rest.iter().map(|page| page.len()).sum::<usize>()
+        self.first_size + self.rest.first().map_or(0, |page| page.len() * self.rest.len())
     }
 
-    pub(super) fn into_pages(self) -> impl Iterator<Item = Page> {
-        self.rest.into_iter().chain(self.first)
+    pub(super) fn into_pages(mut self) -> std::vec::IntoIter<Page> {
+        self.rest.extend(self.first);
+        self.rest.into_iter()
     }
 }
 

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 pub use bands::{BANDS, Band, Bands};
 pub use counters::Counters;
-pub use large::Reservation;
+pub use large::{Reservation, Reserve};
 pub use prefixes::{PrefixCounters, Prefixes};
 pub use scan::Seen;
 
@@ -45,10 +45,11 @@ use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
 use crate::memory::{Page, Pool};
 use crate::time::{Deadline, Exptime, Now, Seconds};
+use classes::ClassId;
 use clock::{Crawl, Sweep};
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
-use large::LargeValues;
+use large::{Hoard, LargeValues};
 use slab::{ItemId, Slab};
 use table::Table;
 
@@ -148,6 +149,8 @@ pub struct Shard {
     spare_max: usize,
     /// Pages that the pool keeps for this shard, so that no shard starves because others were first.
     pages_floor: u64,
+    /// Pages for a large value that is about to arrive; not counted among this shard's.
+    hoard: Hoard,
     /// Pages of large values, by the ring of their items.
     large_pages: [usize; 2],
     sweep: Option<Sweep>,
@@ -184,7 +187,7 @@ impl Shard {
     pub fn new(settings: &Settings, seed: KeySeed, pool: Arc<Pool>) -> Shard {
         let pages = (pool.pages_max() / settings.shards.max(1)).max(1);
         // Each class may keep one page partly filled in each of two rings: an eighth of the pages in all.
-        let slab = Slab::new(pool.page_size(), pages / 16);
+        let slab = Slab::new(pool.page_size(), pages / 16, pages);
         let table = Table::new(pages * pool.page_size());
         let counters = Counters {
             hash_bytes: table.size() as u64,
@@ -200,6 +203,7 @@ impl Shard {
             spare: Vec::new(),
             spare_max: 0,
             pages_floor: floor(pages, settings.shards),
+            hoard: Hoard::default(),
             large_pages: [0; 2],
             sweep: None,
             credit: 0,
@@ -385,8 +389,9 @@ impl Shard {
         self.advance(now);
     }
 
-    /// A bounded slice, under 100 microseconds, of the work that nobody waits for: pages in reserve for the stores
-    /// to come, expired and flushed items. To be called once a turn; what remains is done in the next turns.
+    /// A bounded slice of the work that nobody waits for: pages in reserve for the stores to come, expired and flushed
+    /// items. Under 100 microseconds, or as long as one page full of expired items takes. To be called once a turn;
+    /// what remains is done in the next turns.
     pub fn maintain(&mut self, now: Now) {
         self.advance(now);
         self.sweep_in_background(now);
@@ -424,6 +429,7 @@ impl Shard {
     }
 
     /// Lets a delayed flush take effect when its time has come.
+    #[inline]
     fn advance(&mut self, now: Now) {
         if self.flush_pending.is_some_and(|second| second <= now.seconds.0) {
             self.flush_pending = None;
@@ -433,19 +439,29 @@ impl Shard {
     }
 
     /// The live item of this key. One that is flushed or has expired is removed.
+    #[inline]
     fn find(&mut self, request: &Request<'_>, now: Now) -> Option<ItemId> {
-        let id = self
-            .table
-            .find(request.hash, |id| self.slab.has_key(id, request.key))?;
-        if !self.is_gone(id, now.seconds) {
-            return Some(id);
+        let (mut is_flushed, mut is_gone) = (false, false);
+        let id = self.table.find(request.hash, |id| {
+            let (item, _, flushed) = self.slab.item_in_page(id);
+            is_flushed = flushed;
+            is_gone = flushed || item.header.deadline().has_passed(now.seconds);
+            item.key() == request.key
+        })?;
+        if is_gone {
+            self.remove_gone(id, request.hash, is_flushed);
+            return None;
         }
-        match self.slab.is_flushed(id) {
+        Some(id)
+    }
+
+    #[cold]
+    fn remove_gone(&mut self, id: ItemId, hash: KeyHash, is_flushed: bool) {
+        match is_flushed {
             true => self.counters.get_flushed += 1,
             false => self.counters.get_expired += 1,
         }
-        self.remove(id, request.hash);
-        None
+        self.remove(id, hash);
     }
 
     /// Whether the item is flushed or has expired.
@@ -468,9 +484,7 @@ impl Shard {
         if let Some(number) = item.large() {
             let large = self.larges.remove(number);
             self.large_pages[self.slab.ring_of(id) as usize] -= large.pages();
-            for page in large.into_pages() {
-                self.recycle(page);
-            }
+            self.recycle_all(large.into_pages());
         }
         if let Some(page) = self.slab.release_chunk(id) {
             self.recycle(page);
@@ -500,8 +514,9 @@ impl Shard {
 
     /// The item as it is found; times and marks are those of `before`. Makes the whole reply at once: it is larger
     /// than a cache line, and copying it about showed in profiles.
+    #[inline]
     fn hit(&self, id: ItemId, before: &Header, event: Event, now: Seconds) -> Reply<'_> {
-        let item = self.slab.item(id);
+        let (item, class, _) = self.slab.item_in_page(id);
         Reply::Hit(Hit {
             key: item.key(),
             value: self.value(&item),
@@ -516,17 +531,17 @@ impl Shard {
             stale: before.has(STALE),
             token_sent: before.has(TOKEN_SENT),
             vivified: event.vivified,
-            class: self.band(id, &item),
+            class: self.band(&item, class),
             item_size: self.size(&item) as u32,
         })
     }
 
     /// The class as statistics show it.
-    fn band(&self, id: ItemId, item: &Item<'_>) -> u8 {
+    fn band(&self, item: &Item<'_>, class: ClassId) -> u8 {
         if item.header.is_large() {
             bands::LARGE_VALUES
         } else {
-            self.slab.classes.band(self.slab.class_of(id))
+            self.slab.classes.band(class)
         }
     }
 
@@ -598,6 +613,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         self.pool
             .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
+        self.release_hoard();
         self.pool.give_all(self.spare.drain(..));
         self.pool.give_all(std::mem::take(&mut self.larges).into_pages());
         self.pool.give_all(self.slab.take_pages());

@@ -55,7 +55,7 @@ impl Shard {
                     cas: item.cas(),
                     flags: item.flags(),
                     fetched: item.header.has(FETCHED),
-                    class: self.band(id, &item),
+                    class: self.band(&item, self.slab.class_of(id)),
                     item_size: self.size(&item),
                 });
             }

@@ -86,7 +86,10 @@ pub(super) struct Usage {
 /// A page and its bookkeeping.
 ///
 /// Invariant: `used + (length of the free list) == carved <= chunks_per_page`.
+///
+/// One line of the processor's cache, so that a lookup misses it once at most.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     bytes: Page,
     epoch: u32,
@@ -105,6 +108,8 @@ struct Slot {
     free: u16,
     links: [Links; 2],
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Links {
@@ -177,13 +182,16 @@ impl List {
 
 impl Slab {
     /// An empty slab. Pages hold at least the largest header and key, and offsets in them fit 16 bits of units.
-    pub(super) fn new(page_size: usize, classes_max: usize) -> Slab {
+    /// Bookkeeping grows in place up to `pages_expected`.
+    pub(super) fn new(page_size: usize, classes_max: usize, pages_expected: usize) -> Slab {
         assert!(page_size.is_power_of_two());
         assert!(page_size >= (HEADER_SIZE_MAX + KEY_SIZE_MAX).next_power_of_two());
         assert!(page_size <= 1 << 16, "the value size in an item has 16 bits");
         let classes = Classes::new(page_size, classes_max);
+        let mut slots = Vec::with_capacity(pages_expected.min(1 << 20) + 1);
+        slots.push(Slot::vacant());
         Slab {
-            slots: vec![Slot::vacant()],
+            slots,
             numbers_free: Vec::new(),
             vacant: vec![[List::default(); 2]; classes.count()],
             usage: vec![Usage::default(); classes.count()],
@@ -226,6 +234,15 @@ impl Slab {
         super::prefetch::prefetch(self.chunk(id));
     }
 
+    /// An item with what its page says of it: its class, and whether it is flushed.
+    #[inline]
+    pub(super) fn item_in_page(&self, id: ItemId) -> (Item<'_>, ClassId, bool) {
+        let slot = &self.slots[self.number(id)];
+        let item = Item::new(&slot.bytes[self.offset(id)..]);
+        (item, slot.class, slot.epoch != self.epoch)
+    }
+
+    #[inline]
     pub(super) fn has_key(&self, id: ItemId, key: &[u8]) -> bool {
         self.item(id).key() == key
     }

@@ -1,7 +1,7 @@
 //! Commands that write values: one way in for all of them, [`Shard::put`].
 
 use super::item::{self, CLOCK, Draft, FETCHED, STALE, TOKEN_SENT};
-use super::large::{Reservation, Shape};
+use super::large::{Reservation, Reserve, Shape};
 use super::slab::{ItemId, Ring};
 use super::{Eviction, Shard, number};
 use crate::command::{
@@ -64,12 +64,15 @@ impl Shard {
     pub(super) fn store(&mut self, request: &Request<'_>, store: &Store, now: Now) -> Reply<'_> {
         let shape = self.shape(request.key, request.value.len());
         if shape.is_large() {
-            return match self.reserve(request, request.value.len(), now) {
+            if self.is_too_large(request.key, store.flags, request.value.len()) {
+                return self.refuse(request, store, Reply::TooLarge);
+            }
+            return match self.take_reservation(request.key, request.value.len(), now) {
                 Ok(mut reservation) => {
                     reservation.fill(request.value);
                     self.commit(reservation, request, now)
                 }
-                Err(refusal) => refusal,
+                Err(NoMemory) => self.refuse(request, store, Reply::NoMemory),
             };
         }
         if self.is_too_large(request.key, store.flags, request.value.len()) {
@@ -81,23 +84,25 @@ impl Shard {
     /// Begins a store whose value arrives in pieces: takes the memory for it, forgetting others if need be. A
     /// refused store removes the item that it was to replace, where its `refusal_removes` says so.
     ///
-    /// The request's own value is not looked at.
-    pub fn reserve(
-        &mut self,
-        request: &Request<'_>,
-        value_size: usize,
-        now: Now,
-    ) -> Result<Reservation, Reply<'static>> {
+    /// The work of one call is bounded, whatever the size: [`Reserve::Again`] says that more calls are needed. The
+    /// request's own value is not looked at.
+    pub fn reserve(&mut self, request: &Request<'_>, value_size: usize, now: Now) -> Reserve {
         let Operation::Store(store) = &request.operation else {
             panic!("only a store reserves: {request:?}");
         };
         self.advance(now);
         if self.is_too_large(request.key, store.flags, value_size) {
-            return Err(self.refuse(request, store, Reply::TooLarge));
+            return Reserve::Refused(self.refuse(request, store, Reply::TooLarge));
         }
-        match self.take_reservation(request.key, value_size, now) {
-            Ok(reservation) => Ok(reservation),
-            Err(NoMemory) => Err(self.refuse(request, store, Reply::NoMemory)),
+        let shape = self.shape(request.key, value_size);
+        let pages = match shape.is_large() {
+            true => self.gather_pages(shape.pages(), now),
+            false => Ok(Some(Vec::new())),
+        };
+        match pages {
+            Ok(Some(pages)) => Reserve::Reserved(Reservation::new(shape, value_size, pages, &self.pool)),
+            Ok(None) => Reserve::Again,
+            Err(NoMemory) => Reserve::Refused(self.refuse(request, store, Reply::NoMemory)),
         }
     }
 
@@ -295,29 +300,26 @@ impl Shard {
             }
         };
         let value = head.bytes();
-        let ring = self.ring_for(hash, old);
-        if let Some(old) = old {
-            draft.marks |= self.slab.item(old).header.bits & CLOCK;
-        }
         let large_pages = large.as_ref().map_or(0, |large| large.pages());
         let large_size = large.as_ref().map_or(0, |large| large.size());
         draft.large = large.map(|large| self.larges.insert(large));
         let size = draft.size(value.len());
         self.counters.total_items += 1;
 
-        if let Some(old) = old
-            && draft.large.is_none()
-            && !self.slab.item(old).header.is_large()
-            && self.slab.class_of(old) == self.slab.classes.of(size)
-        {
-            let size_old = self.slab.item(old).size();
-            self.discount_item(old);
-            self.slab.write(old, &draft, value);
-            self.count_item(old);
-            self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
-            return Ok(old);
+        if let Some(old) = old {
+            let (item, class, _) = self.slab.item_in_page(old);
+            draft.marks |= item.header.bits & CLOCK;
+            if draft.large.is_none() && !item.header.is_large() && class == self.slab.classes.of(size) {
+                let size_old = item.size();
+                self.discount_item(old);
+                self.slab.write(old, &draft, value);
+                self.count_item(old);
+                self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
+                return Ok(old);
+            }
         }
 
+        let ring = self.ring_for(hash, old);
         let moves = self.moves;
         let Some(id) = self.allocate(size, ring, now) else {
             self.counters.total_items -= 1;
@@ -582,7 +584,7 @@ impl Shard {
     fn take_reservation(&mut self, key: &[u8], size: usize, now: Now) -> Result<Reservation, NoMemory> {
         let shape = self.shape(key, size);
         let pages = if shape.is_large() {
-            self.take_pages(shape.pages(), now).ok_or(NoMemory)?
+            self.take_pages(shape.pages(), now)?
         } else {
             Vec::new()
         };

@@ -444,6 +444,13 @@ fn expired_items_leave_by_themselves() {
     );
 }
 
+fn reserved(outcome: Reserve) -> Reservation {
+    match outcome {
+        Reserve::Reserved(reservation) => reservation,
+        other => panic!("there is room: {other:?}"),
+    }
+}
+
 #[test]
 fn a_value_may_arrive_in_pieces() {
     let mut cache = cache();
@@ -456,7 +463,7 @@ fn a_value_may_arrive_in_pieces() {
     let set = request(Operation::Store(store(StoreMode::Set)));
     let value: Vec<u8> = (0..5000u32).map(|index| index as u8).collect();
     for size in [0, 10, 1000, 5000] {
-        let mut reservation = cache.shard.reserve(&set, size, cache.now).expect("there is room");
+        let mut reservation = reserved(cache.shard.reserve(&set, size, cache.now));
         value[..size]
             .chunks(777)
             .for_each(|piece| reservation.fill(piece));
@@ -471,7 +478,7 @@ fn a_value_may_arrive_in_pieces() {
         }
     }
     let taken = cache.shard.pool.pages_taken();
-    let abandoned = cache.shard.reserve(&set, 5000, cache.now).expect("there is room");
+    let abandoned = reserved(cache.shard.reserve(&set, 5000, cache.now));
     assert!(cache.shard.pool.pages_taken() > taken);
     drop(abandoned);
     assert!(cache.shard.pool.pages_taken() <= taken);
@@ -496,4 +503,57 @@ fn no_shard_starves_because_another_was_first() {
     second.set("a", &"v".repeat(5000));
     drop(first.shard);
     assert!(second.shard.pool.pages_taken() < 16);
+}
+
+#[test]
+fn pages_for_a_large_value_are_gathered_over_several_calls() {
+    let mut cache = with(
+        256,
+        Settings {
+            item_size_max: 1 << 20,
+            ..Settings::default()
+        },
+    );
+    for index in 0..20_000 {
+        cache.set_unchecked(&format!("{index}"), "");
+    }
+    let set = Request {
+        key: b"large",
+        hash: cache.seed.hash(b"large"),
+        value: &[],
+        operation: Operation::Store(store(StoreMode::Set)),
+    };
+    let size = 150 * 1024;
+    let mut calls = 0;
+    let reservation = loop {
+        calls += 1;
+        let evictions = cache.shard.counters().evictions;
+        let outcome = cache.shard.reserve(&set, size, cache.now);
+        assert!(cache.shard.counters().evictions - evictions <= 1000, "bounded");
+        cache.shard.check();
+        match outcome {
+            Reserve::Again => assert!(calls < 100),
+            Reserve::Reserved(reservation) => break reservation,
+            Reserve::Refused(reply) => panic!("{reply:?}"),
+        }
+    };
+    assert!(calls > 3, "{calls}");
+    drop(reservation);
+
+    // What was gathered for somebody who does not come back is free again soon.
+    for index in 0..20_000 {
+        cache.set_unchecked(&format!("{index}"), "");
+    }
+    assert!(matches!(
+        cache.shard.reserve(&set, size, cache.now),
+        Reserve::Again
+    ));
+    let hoarded = cache.shard.hoard.pages.len();
+    assert!(hoarded > 0);
+    cache.shard.maintain(cache.now);
+    assert_eq!(cache.shard.hoard.pages.len(), hoarded);
+    cache.now.seconds.0 += 2;
+    cache.shard.maintain(cache.now);
+    assert!(cache.shard.hoard.pages.is_empty());
+    cache.shard.check();
 }

@@ -12,7 +12,7 @@ use ringcached::command::{
 };
 use ringcached::hash::KeySeed;
 use ringcached::memory::Pool;
-use ringcached::shard::{Eviction, Reservation, Settings, Shard};
+use ringcached::shard::{Eviction, Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Deadline, Exptime, Now, Seconds};
 
 const UNIX_START: u64 = 1_700_000_000;
@@ -327,14 +327,21 @@ impl World {
     fn reserve(&mut self, key: Vec<u8>, store: Store, value: Vec<u8>) {
         self.excuse(&key);
         let request = request(&self.seed, &key, &[], Operation::Store(store));
-        match self.shard.reserve(&request, value.len(), self.now) {
-            Ok(mut reservation) => {
+        let outcome = loop {
+            match self.shard.reserve(&request, value.len(), self.now) {
+                Reserve::Again => self.shard.check(),
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Reserve::Again => unreachable!("the loop goes on"),
+            Reserve::Reserved(mut reservation) => {
                 for piece in value.chunks(100) {
                     reservation.fill(piece);
                 }
                 self.reserved.push((reservation, key, store, value));
             }
-            Err(reply) => {
+            Reserve::Refused(reply) => {
                 let held = !self.reserved.is_empty();
                 let reply = described(reply);
                 assert!(self.refusal_is_right(&key, store.flags, value.len(), &reply) || held);
