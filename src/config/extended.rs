@@ -103,7 +103,11 @@ impl Extended {
     /// Reads the lists of all `-o` options in order.
     pub(super) fn parse(lists: &[String]) -> Result<Extended, String> {
         let mut extended = Extended::default();
-        for option in lists.iter().flat_map(|list| list.split(',')).filter(|option| !option.is_empty()) {
+        for option in lists
+            .iter()
+            .flat_map(|list| list.split(','))
+            .filter(|option| !option.is_empty())
+        {
             let (name, value) = match option.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
@@ -119,10 +123,14 @@ impl Extended {
     fn take(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
         // memcached reads numbers to their first foreign character; a number that is missing is an error.
         let number = |from: u32, to: u32| -> Result<u32, String> {
-            let Some(value) = value else { return Err(format!("Missing numeric argument for {name}")) };
+            let Some(value) = value else {
+                return Err(format!("Missing numeric argument for {name}"));
+            };
             match leading_number(value) {
                 Some(number) if (from..=to).contains(&number) => Ok(number),
-                _ => Err(format!("could not parse argument to {name}: it is a number from {from} to {to}")),
+                _ => Err(format!(
+                    "could not parse argument to {name}: it is a number from {from} to {to}"
+                )),
             }
         };
         let fraction = |below: f64| -> Result<f64, String> {
@@ -198,7 +206,9 @@ impl Extended {
 
 fn leading_number(text: &str) -> Option<u32> {
     let text = text.trim_start_matches(' ');
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
     text[..end].parse().ok()
 }
 
@@ -215,9 +225,16 @@ mod tests {
         let extended = parse("modern,track_sizes,slab_chunk_max=16,hashpower=18,no_lru_crawler").unwrap();
         assert!(extended.track_sizes && !extended.lru_crawler);
         assert_eq!((extended.slab_chunk_max, extended.hashpower_init), (16 << 10, 18));
-        let lists = ["idle_timeout=3s".to_owned(), String::new(), "hot_lru_pct=30,warm_lru_pct=50".to_owned()];
+        let lists = [
+            "idle_timeout=3s".to_owned(),
+            String::new(),
+            "hot_lru_pct=30,warm_lru_pct=50".to_owned(),
+        ];
         let extended = Extended::parse(&lists).unwrap();
-        assert_eq!((extended.idle_timeout, extended.hot_lru_pct, extended.warm_lru_pct), (3, 30, 50));
+        assert_eq!(
+            (extended.idle_timeout, extended.hot_lru_pct, extended.warm_lru_pct),
+            (3, 30, 50)
+        );
         assert_eq!(Extended::parse(&[]).unwrap(), Extended::default());
     }
 
@@ -238,6 +255,9 @@ mod tests {
         ] {
             assert!(parse(list).is_err(), "{list}");
         }
-        assert_eq!(parse("modern,nonsense=1"), Err("Illegal suboption \"nonsense\"".to_owned()));
+        assert_eq!(
+            parse("modern,nonsense=1"),
+            Err("Illegal suboption \"nonsense\"".to_owned())
+        );
     }
 }

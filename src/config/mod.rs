@@ -76,6 +76,9 @@ struct Options {
     /// Say more; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
+    /// Run in the background
+    #[arg(short, long)]
+    daemon: bool,
     /// Obey the shutdown command
     #[arg(short = 'A', long)]
     enable_shutdown: bool,
@@ -160,6 +163,8 @@ pub struct Config {
     pub busy_poll: Duration,
     pub pidfile: Option<PathBuf>,
     pub port: i32,
+    /// -d
+    pub daemon: bool,
     pub shutdown_enabled: bool,
     /// -D: the delimiter, and that stats detail is on from the start.
     pub prefix_delimiter: Option<u8>,
@@ -251,6 +256,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         busy_poll: Duration::from_micros(options.busy_poll_us),
         pidfile: options.pidfile,
         port: options.port,
+        daemon: options.daemon,
         shutdown_enabled: options.enable_shutdown,
         prefix_delimiter,
         dump_refused: options.disable_dumping,

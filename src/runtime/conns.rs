@@ -31,7 +31,10 @@ pub(super) fn lines<S: AsFd>(
         let peer = if peer == "unix:" { &local } else { &peer };
         let idle = now.seconds.since(connection.last_heard);
         let fd = socket.as_raw_fd();
-        all.push((fd, describe(fd, peer, Some(&local), connection.session.activity(), idle)));
+        all.push((
+            fd,
+            describe(fd, peer, Some(&local), connection.session.activity(), idle),
+        ));
     }
     all
 }
@@ -42,12 +45,18 @@ fn describe(fd: i32, address: &str, local: Option<&str>, state: &str, idle: u32)
         // Writing to a string does not fail.
         let _ = write!(text, "STAT {fd}:listen_addr {local}\r\n");
     }
-    let _ = write!(text, "STAT {fd}:state {state}\r\nSTAT {fd}:secs_since_last_cmd {idle}\r\n");
+    let _ = write!(
+        text,
+        "STAT {fd}:state {state}\r\nSTAT {fd}:secs_since_last_cmd {idle}\r\n"
+    );
     text.into_bytes()
 }
 
 fn peer_name(socket: BorrowedFd<'_>) -> String {
-    getpeername(socket).ok().flatten().map_or_else(|| "unix:".to_owned(), |address| name(&address))
+    getpeername(socket)
+        .ok()
+        .flatten()
+        .map_or_else(|| "unix:".to_owned(), |address| name(&address))
 }
 
 /// The socket's own address: `tcp:1.2.3.4:11211`, `tcp6:[::1]:11211` or `unix:/path`.

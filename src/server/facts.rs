@@ -34,7 +34,9 @@ pub(super) fn gather(config: &Config, listening: &Listening) -> Facts {
             config.prefix_delimiter.is_some(),
             extended.lru_crawler,
         ),
-        listeners: sockets.map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd()))).collect(),
+        listeners: sockets
+            .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
+            .collect(),
         cpu_used,
         shut_down,
     }
@@ -67,7 +69,10 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
     fixed("chunk_size", &config.chunk_size);
     fixed("num_threads", &config.threads);
     fixed("num_threads_per_udp", &config.threads);
-    fixed("stat_key_prefix", &char::from(config.prefix_delimiter.unwrap_or(b':')));
+    fixed(
+        "stat_key_prefix",
+        &char::from(config.prefix_delimiter.unwrap_or(b':')),
+    );
     all.push(("detail_enabled", Setting::Detail));
     let mut fixed = |name, value: &dyn ToString| all.push((name, Setting::Fixed(value.to_string())));
     fixed("reqs_per_event", &config.requests_per_turn.min(i32::MAX as usize));
@@ -88,7 +93,10 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
     fixed("hashpower_init", &extended.hashpower_init);
     fixed("slab_reassign", &word(extended.slab_reassign));
     fixed("slab_automove", &extended.slab_automove);
-    fixed("slab_automove_ratio", &format!("{:.2}", extended.slab_automove_ratio));
+    fixed(
+        "slab_automove_ratio",
+        &format!("{:.2}", extended.slab_automove_ratio),
+    );
     fixed("slab_automove_window", &extended.slab_automove_window);
     fixed("slab_chunk_max", &extended.slab_chunk_max);
     all.push(("lru_crawler", Setting::Crawler));
@@ -123,7 +131,10 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
     fixed("ext_drop_under", &0);
     fixed("ext_max_sleep", &1_000_000);
     fixed("ext_max_frag", &"0.80");
-    fixed("slab_automove_freeratio", &format!("{:.3}", extended.slab_automove_freeratio));
+    fixed(
+        "slab_automove_freeratio",
+        &format!("{:.3}", extended.slab_automove_freeratio),
+    );
     fixed("ext_drop_unread", &"no");
     fixed("ssl_enabled", &"no");
     fixed("ssl_chain_cert", &"(null)");

@@ -10,7 +10,10 @@ use crate::shard::{Band, Bands};
 pub(super) fn items(bands: &Bands, mut line: impl FnMut(&[u8], &[u8])) {
     for (number, band) in bands.present().filter(|(_, band)| band.number() > 0) {
         let mut say = |name: &str, value: u64| {
-            line(format!("items:{number}:{name}").as_bytes(), value.to_string().as_bytes());
+            line(
+                format!("items:{number}:{name}").as_bytes(),
+                value.to_string().as_bytes(),
+            );
         };
         // The heads of large values are in this band's chunks, and their items are counted with the large ones.
         let in_main = band.number().saturating_sub(band.in_probation);
@@ -52,9 +55,14 @@ pub(super) fn slabs(bands: &Bands, page_size: u64, mut line: impl FnMut(&[u8], &
         active += 1;
         pages += band.pages;
         let mut say = |name: &str, value: u64| {
-            line(format!("{number}:{name}").as_bytes(), value.to_string().as_bytes());
+            line(
+                format!("{number}:{name}").as_bytes(),
+                value.to_string().as_bytes(),
+            );
         };
-        let Band { chunks, chunks_used, .. } = *band;
+        let Band {
+            chunks, chunks_used, ..
+        } = *band;
         say("chunk_size", band.chunk_size);
         say("chunks_per_page", band.chunks_per_page);
         say("total_pages", band.pages);

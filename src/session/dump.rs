@@ -45,14 +45,23 @@ pub fn take_slice(shard: &Shard, walk: Walk, from: usize, now: Now) -> Slice {
     {
         return slice;
     }
-    let Slice { lines, line_ends, sizes, .. } = &mut slice;
+    let Slice {
+        lines,
+        line_ends,
+        sizes,
+        ..
+    } = &mut slice;
     slice.next = shard.scan(from, now, |item| match walk {
         Walk::Metadump(classes) if classes.contains(item.class) => metadump(lines, item, now),
         Walk::Mgdump(classes) if classes.contains(item.class) => mgdump(lines, item),
         Walk::Cachedump { class } if class == item.class && cachedump(lines, item, now) => {
             line_ends.push(lines.len());
         }
-        Walk::Sizes => *sizes.entry(item.item_size.div_ceil(SIZE_STEP) as u32).or_default() += 1,
+        Walk::Sizes => {
+            *sizes
+                .entry(item.item_size.div_ceil(SIZE_STEP) as u32)
+                .or_default() += 1
+        }
         _ => {}
     });
     slice
@@ -66,8 +75,16 @@ fn metadump(lines: &mut Vec<u8>, item: &Seen<'_>, now: Now) {
     let exp = item.left.map_or(-1, |left| now.unix() as i64 + left);
     let accessed = now.unix() - u64::from(item.idle);
     let fetch = if item.fetched { "yes" } else { "no" };
-    let Seen { cas, class, item_size, flags, .. } = *item;
-    let text = format_args!(" exp={exp} la={accessed} cas={cas} fetch={fetch} cls={class} size={item_size} flags={flags} \n");
+    let Seen {
+        cas,
+        class,
+        item_size,
+        flags,
+        ..
+    } = *item;
+    let text = format_args!(
+        " exp={exp} la={accessed} cas={cas} fetch={fetch} cls={class} size={item_size} flags={flags} \n"
+    );
     lines.write_fmt(text).expect("writing to a vector does not fail");
 }
 
@@ -107,7 +124,11 @@ pub(super) fn uri_encode(out: &mut Vec<u8>, key: &[u8]) {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte);
         } else {
-            out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            out.extend_from_slice(&[
+                b'%',
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]);
         }
     }
 }
@@ -135,7 +156,11 @@ impl Walking {
             core: 0,
             from: 0,
             lines_left: Some(lines_max).filter(|&lines| lines > 0),
-            bytes_left: if is_bounded { CACHEDUMP_SIZE_MAX } else { usize::MAX },
+            bytes_left: if is_bounded {
+                CACHEDUMP_SIZE_MAX
+            } else {
+                usize::MAX
+            },
             sizes: BTreeMap::new(),
             is_asked: false,
         }
@@ -150,7 +175,11 @@ impl Walking {
         let mut end = slice.lines.len();
         if matches!(self.walk, Walk::Cachedump { .. }) {
             let lines = self.lines_left.map_or(usize::MAX, |lines| lines as usize);
-            let fits = slice.line_ends.iter().take(lines).take_while(|&&end| end <= self.bytes_left);
+            let fits = slice
+                .line_ends
+                .iter()
+                .take(lines)
+                .take_while(|&&end| end <= self.bytes_left);
             let count = fits.count();
             end = slice.line_ends[..count].last().copied().unwrap_or(0);
             self.lines_left = self.lines_left.map(|lines| lines - count as u32);
@@ -173,7 +202,9 @@ impl Walking {
 
     /// Bytes and count of each size that there is.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.sizes.iter().map(|(step, count)| (u64::from(*step) * SIZE_STEP as u64, *count))
+        self.sizes
+            .iter()
+            .map(|(step, count)| (u64::from(*step) * SIZE_STEP as u64, *count))
     }
 }
 

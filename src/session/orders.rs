@@ -8,8 +8,8 @@ use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
 use super::statistics::{self, More, Totals};
 use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, settings};
-use crate::shard;
 use crate::protocol::{self, Control, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
+use crate::shard;
 
 /// The order under way, if there is one. While it is, no request is taken.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ enum Kind {
     Barrier {
         /// Cores that have not reported yet.
         waiting: usize,
-        totals: Totals,
+        totals: Box<Totals>,
         answer: Answer,
     },
     /// One slice after another.
@@ -94,7 +94,9 @@ impl Orders {
                 return true;
             }
             Course::Settings => {
-                settings::settings(desk.facts, |name, value| protocol::write_stat(out, spelling, name, value));
+                settings::settings(desk.facts, |name, value| {
+                    protocol::write_stat(out, spelling, name, value)
+                });
                 protocol::write_stats_end(out, spelling);
                 return true;
             }
@@ -105,9 +107,13 @@ impl Orders {
             }
             Course::Close => return false,
             Course::Order(order, answer) => {
-                let mut totals = Totals::default();
+                let mut totals = Box::new(Totals::default());
                 let waiting = desk.shards.order(connection, order, desk.counters, &mut totals);
-                Kind::Barrier { waiting, totals, answer }
+                Kind::Barrier {
+                    waiting,
+                    totals,
+                    answer,
+                }
             }
             Course::Walk(walk, preface, lines_max) => {
                 if let Some(word) = preface {
@@ -129,7 +135,10 @@ impl Orders {
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
     ) {
-        let under_way = self.under_way.as_mut().expect("a report comes only to a session that waits");
+        let under_way = self
+            .under_way
+            .as_mut()
+            .expect("a report comes only to a session that waits");
         let spelling = under_way.spelling;
         match &mut under_way.kind {
             Kind::Barrier { waiting, totals, .. } => {
@@ -137,7 +146,9 @@ impl Orders {
                 *waiting -= 1;
             }
             Kind::Walk(walking) => {
-                let More::Slice(slice) = report.more else { unreachable!("a slice was ordered") };
+                let More::Slice(slice) = report.more else {
+                    unreachable!("a slice was ordered")
+                };
                 let out = pipeline.writer(desk.buffers);
                 if !walking.take(&slice, desk.shards.cores(), out) {
                     for (size, count) in walking.sizes() {
@@ -162,17 +173,26 @@ impl Orders {
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
     ) {
-        let Some(UnderWay { spelling, kind }) = self.under_way.as_deref_mut() else { return };
+        let Some(UnderWay { spelling, kind }) = self.under_way.as_deref_mut() else {
+            return;
+        };
         match kind {
             Kind::Walk(walking) => {
                 if !walking.is_asked && pipeline.size() < OUTPUT_SIZE_MAX {
                     walking.is_asked = true;
-                    let order = Order::Slice { walk: walking.walk, from: walking.from };
+                    let order = Order::Slice {
+                        walk: walking.walk,
+                        from: walking.from,
+                    };
                     desk.shards.order_one(walking.core, connection, order);
                 }
             }
-            Kind::Barrier { waiting: 0, totals, answer } => {
-                finish(std::mem::take(totals), *answer, *spelling, pipeline, desk);
+            Kind::Barrier {
+                waiting: 0,
+                totals,
+                answer,
+            } => {
+                finish(*std::mem::take(totals), *answer, *spelling, pipeline, desk);
                 self.under_way = None;
             }
             Kind::Barrier { .. } => {}
@@ -197,8 +217,15 @@ fn finish<S: Shards, W: Wire>(
             for (prefix, counters) in prefixes.iter() {
                 text.extend_from_slice(b"PREFIX ");
                 text.extend_from_slice(prefix);
-                let shard::PrefixCounters { gets, hits, sets, deletes } = counters;
-                text.extend_from_slice(format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n").as_bytes());
+                let shard::PrefixCounters {
+                    gets,
+                    hits,
+                    sets,
+                    deletes,
+                } = counters;
+                text.extend_from_slice(
+                    format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n").as_bytes(),
+                );
             }
             text.extend_from_slice(b"END\r\n");
             protocol::write_stat_text(out, spelling, b"detailed", &text);
@@ -214,7 +241,10 @@ fn finish<S: Shards, W: Wire>(
             lines.iter().for_each(|(_, lines)| out.extend_from_slice(lines));
         }
         (Answer::GeneralStatistics, _) => statistics::general(
-            &Totals { more: More::Nothing, ..totals },
+            &Totals {
+                more: More::Nothing,
+                ..totals
+            },
             desk.facts,
             desk.now,
             stat,
@@ -259,7 +289,9 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
         Control::Slabs(slabs) => Course::Say(match slabs {
             Slabs::Reassign { .. } if !facts.groups.slab_reassign => Word::SlabReassignDisabled,
             Slabs::Reassign { source, target } if source == target => Word::SlabsSame,
-            Slabs::Reassign { source, target } if !(-1..64).contains(&source) || !(0..64).contains(&target) => {
+            Slabs::Reassign { source, target }
+                if !(-1..64).contains(&source) || !(0..64).contains(&target) =>
+            {
                 Word::SlabsBadClass
             }
             // Pages move by themselves, and never because somebody says so.

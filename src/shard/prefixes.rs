@@ -62,7 +62,10 @@ mod tests {
         prefixes.of(b"a:b:c", b':').unwrap().gets += 1;
         prefixes.of(b"a:d", b':').unwrap().gets += 1;
         assert_eq!(prefixes.of(b"plain", b':'), None);
-        let all: Vec<_> = prefixes.iter().map(|(prefix, counters)| (prefix, counters.gets)).collect();
+        let all: Vec<_> = prefixes
+            .iter()
+            .map(|(prefix, counters)| (prefix, counters.gets))
+            .collect();
         assert_eq!(all, [(&b"a"[..], 2)]);
         for number in 0..2 * PREFIXES_MAX {
             let _ = prefixes.of(format!("{number}:").as_bytes(), b':');
