@@ -218,6 +218,7 @@ fn rules(config: &Config) -> Rules {
         requests_per_turn: config.requests_per_turn,
         shutdown_enabled: config.shutdown_enabled,
         dump_refused: config.dump_refused,
+        watch_refused: config.watch_refused,
         sizes_tracked: config.extended.track_sizes,
         clock_may_be_moved: config.extended.relaxed_privileges,
         version: PROTOCOL_VERSION,
