@@ -275,7 +275,8 @@ impl Shards for Reach<'_> {
     }
 }
 
-fn carry_out(
+/// What an order comes to on one core: what it has to report is added to `totals`.
+pub fn carry_out(
     shard: &mut Shard,
     order: Order,
     now: Now,

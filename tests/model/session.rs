@@ -12,13 +12,15 @@ use std::sync::Arc;
 use ringcached::command::{Reply, Request};
 use ringcached::hash::{KeyHash, KeySeed};
 use ringcached::memory::Pool;
+use ringcached::mesh::carry_out;
 use ringcached::protocol::{self, Dialects};
-use ringcached::session::statistics::{Facts, Totals};
+use ringcached::session::statistics::{Facts, Groups, More, Totals};
+use ringcached::session::switches::Switches;
 use ringcached::session::{
     Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
     Wire,
 };
-use ringcached::shard::{Reservation, Settings, Shard};
+use ringcached::shard::{Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Now, Seconds};
 
 const PAGE_SIZE: usize = 4096;
@@ -73,7 +75,7 @@ struct OneShard {
     shard: Shard,
     others: bool,
     late: VecDeque<(u32, Vec<u8>)>,
-    reports_due: usize,
+    reports: VecDeque<Totals>,
 }
 
 impl OneShard {
@@ -119,8 +121,9 @@ impl Shards for OneShard {
 
     fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
         match self.shard.reserve(request, value_size, NOW) {
-            Ok(reservation) => Reserved::Memory(reservation),
-            Err(reply) => Reserved::Refused(reply),
+            Reserve::Reserved(reservation) => Reserved::Memory(reservation),
+            Reserve::Refused(reply) => Reserved::Refused(reply),
+            Reserve::Again => Reserved::Busy,
         }
     }
 
@@ -146,19 +149,33 @@ impl Shards for OneShard {
         counters: &mut Counters,
         totals: &mut Totals,
     ) -> usize {
-        match order {
-            Order::Flush(delay) => self.shard.flush(delay, NOW),
-            Order::Statistics => {
-                totals.shard.add(&self.shard.counters());
-                totals.session.add(counters);
-            }
-            Order::ResetStatistics => {
-                self.shard.reset_counters();
-                counters.reset();
-            }
+        if order.is_to_event_loop() {
+            // There is none here, and so nothing to report but that it was heard.
+            let more = match order {
+                Order::Connections => More::Connections(Vec::new()),
+                _ => More::Nothing,
+            };
+            self.reports.push_back(Totals {
+                more,
+                ..Totals::default()
+            });
+            return 1;
         }
-        self.reports_due += usize::from(self.others);
+        carry_out(&mut self.shard, order, NOW, counters, totals);
+        if self.others {
+            self.reports.push_back(Totals::default());
+        }
         usize::from(self.others)
+    }
+
+    fn order_one(&mut self, _: usize, _: ConnectionId, order: Order) {
+        let mut totals = Totals::default();
+        carry_out(&mut self.shard, order, NOW, &mut Counters::default(), &mut totals);
+        self.reports.push_back(totals);
+    }
+
+    fn cores(&self) -> usize {
+        1
     }
 }
 
@@ -194,6 +211,11 @@ impl Driven {
             dialects: manner.dialects,
             flush_refused: false,
             requests_per_turn: manner.requests_per_turn,
+            shutdown_enabled: false,
+            dump_refused: false,
+            watch_refused: false,
+            sizes_tracked: true,
+            clock_may_be_moved: true,
             version: "1.6.45",
         };
         let settings = Settings {
@@ -207,7 +229,7 @@ impl Driven {
                 shard: Shard::new(&settings, SEED, pool),
                 others: manner.others,
                 late: VecDeque::new(),
-                reports_due: 0,
+                reports: VecDeque::new(),
             },
             client: Client {
                 heard: Vec::new(),
@@ -221,8 +243,19 @@ impl Driven {
                 version: "1.6.45",
                 threads: 1,
                 connections_max: 1024,
-                memory_limit: 4 << 20,
+                page_size: PAGE_SIZE as u64,
+                settings: Vec::new(),
+                groups: Groups {
+                    maxconns_fast: true,
+                    idle_timeout: false,
+                    slab_reassign: true,
+                    lru_crawler: true,
+                    lru_maintainer: true,
+                },
+                switches: Switches::new(0, 4 << 20, false, true),
+                listeners: Vec::new(),
                 cpu_used: || (0, 0),
+                shut_down: |_| {},
             },
         }
     }
@@ -262,9 +295,8 @@ impl Driven {
                 self.session.answer(gap, &bytes, &mut self.buffers);
                 has_moved = true;
             }
-            while self.shards.reports_due > 0 {
-                self.shards.reports_due -= 1;
-                self.with_desk(|session, desk| session.report(&Totals::default(), desk));
+            while let Some(totals) = self.shards.reports.pop_front() {
+                self.with_desk(|session, desk| session.report(totals, desk));
                 has_moved = true;
             }
             if !self.session.output().is_empty() {
@@ -273,7 +305,7 @@ impl Driven {
                 has_moved = true;
             }
             let stall = self.session.stall();
-            if stall.is_some() {
+            if stall.is_some() || self.session.waits_for_output() {
                 let yields = self.counters.conn_yields;
                 self.with_desk(|session, desk| session.resume(desk));
                 // Who used up a turn was served in it.
