@@ -13,12 +13,14 @@ use ringcached::command::{Reply, Request};
 use ringcached::hash::{KeyHash, KeySeed};
 use ringcached::memory::Pool;
 use ringcached::protocol::{self, Dialects};
-use ringcached::session::statistics::{Facts, Totals};
+use ringcached::session::dump::take_slice;
+use ringcached::session::statistics::{Facts, Groups, More, Totals};
+use ringcached::session::switches::Switches;
 use ringcached::session::{
     Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
-    Wire,
+    Stall, Wire,
 };
-use ringcached::shard::{Reservation, Settings, Shard};
+use ringcached::shard::{Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Now, Seconds};
 
 const PAGE_SIZE: usize = 4096;
@@ -28,6 +30,9 @@ const LATE_MAX: usize = 100;
 /// More than a session may ever have to say at once: the output at which it stalls, and one more value for each answer
 /// that can be under way.
 const OUTPUT_BOUND: usize = OUTPUT_SIZE_MAX + (LATE_MAX + 1) * (ITEM_SIZE_MAX + 512);
+
+/// More turns than any input here takes: a request a turn, and each has two bytes at least.
+const ROUNDS_MAX: usize = 1 << 20;
 
 const SEED: KeySeed = KeySeed::fixed(7);
 const NOW: Now = Now {
@@ -73,7 +78,7 @@ struct OneShard {
     shard: Shard,
     others: bool,
     late: VecDeque<(u32, Vec<u8>)>,
-    reports_due: usize,
+    reports: VecDeque<Totals>,
 }
 
 impl OneShard {
@@ -119,8 +124,9 @@ impl Shards for OneShard {
 
     fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
         match self.shard.reserve(request, value_size, NOW) {
-            Ok(reservation) => Reserved::Memory(reservation),
-            Err(reply) => Reserved::Refused(reply),
+            Reserve::Reserved(reservation) => Reserved::Memory(reservation),
+            Reserve::Refused(reply) => Reserved::Refused(reply),
+            Reserve::Again => Reserved::Busy,
         }
     }
 
@@ -156,9 +162,34 @@ impl Shards for OneShard {
                 self.shard.reset_counters();
                 counters.reset();
             }
+            Order::Bands => totals.more = More::Bands(self.shard.bands()),
+            Order::Detail(on) => self.shard.set_detail(on),
+            Order::Prefixes => totals.more = More::Prefixes(self.shard.prefixes().clone()),
+            Order::MemoryLimit(bytes) => self.shard.set_memory_limit(bytes, NOW),
+            Order::Slice { .. } => unreachable!("a slice is asked of one core"),
+            // There is no event loop here: nothing to say of connections, and a clock that stands still.
+            Order::Connections | Order::Clock(_) => {}
         }
-        self.reports_due += usize::from(self.others);
+        if self.others {
+            self.reports.push_back(Totals::default());
+        }
         usize::from(self.others)
+    }
+
+    fn order_one(&mut self, core: usize, _: ConnectionId, order: Order) {
+        assert_eq!(core, 0, "there is one shard");
+        let Order::Slice { walk, from } = order else {
+            unreachable!("{order:?} is for all");
+        };
+        let slice = take_slice(&self.shard, walk, from, NOW);
+        self.reports.push_back(Totals {
+            more: More::Slice(slice),
+            ..Totals::default()
+        });
+    }
+
+    fn cores(&self) -> usize {
+        1
     }
 }
 
@@ -194,6 +225,10 @@ impl Driven {
             dialects: manner.dialects,
             flush_refused: false,
             requests_per_turn: manner.requests_per_turn,
+            shutdown_enabled: false,
+            dump_refused: false,
+            sizes_tracked: true,
+            clock_may_be_moved: false,
             version: "1.6.45",
         };
         let settings = Settings {
@@ -207,7 +242,7 @@ impl Driven {
                 shard: Shard::new(&settings, SEED, pool),
                 others: manner.others,
                 late: VecDeque::new(),
-                reports_due: 0,
+                reports: VecDeque::new(),
             },
             client: Client {
                 heard: Vec::new(),
@@ -221,8 +256,19 @@ impl Driven {
                 version: "1.6.45",
                 threads: 1,
                 connections_max: 1024,
-                memory_limit: 4 << 20,
+                page_size: PAGE_SIZE as u64,
+                settings: Vec::new(),
+                groups: Groups {
+                    maxconns_fast: true,
+                    idle_timeout: false,
+                    slab_reassign: true,
+                    lru_crawler: true,
+                    lru_maintainer: true,
+                },
+                switches: Switches::new(0, 4 << 20, false, true),
+                listeners: Vec::new(),
                 cpu_used: || (0, 0),
+                shut_down: |_| {},
             },
         }
     }
@@ -256,15 +302,14 @@ impl Driven {
 
     /// Delivers what is late, fetches the output, and resumes until nothing is left to do but to receive.
     pub(crate) fn settle(&mut self) {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let mut has_moved = false;
             while let Some((gap, bytes)) = self.shards.late.pop_front() {
                 self.session.answer(gap, &bytes, &mut self.buffers);
                 has_moved = true;
             }
-            while self.shards.reports_due > 0 {
-                self.shards.reports_due -= 1;
-                self.with_desk(|session, desk| session.report(&Totals::default(), desk));
+            while let Some(totals) = self.shards.reports.pop_front() {
+                self.with_desk(|session, desk| session.report(totals, desk));
                 has_moved = true;
             }
             if !self.session.output().is_empty() {
@@ -274,10 +319,9 @@ impl Driven {
             }
             let stall = self.session.stall();
             if stall.is_some() {
-                let yields = self.counters.conn_yields;
                 self.with_desk(|session, desk| session.resume(desk));
-                // Who used up a turn was served in it.
-                has_moved |= stall != self.session.stall() || yields != self.counters.conn_yields;
+                // A turn serves something, or frees memory for a value.
+                has_moved |= stall != self.session.stall() || stall == Some(Stall::Turn);
             }
             if self.session.stall().is_none() && !has_moved {
                 assert!(
@@ -288,6 +332,7 @@ impl Driven {
             }
             assert!(has_moved, "stalled for {stall:?}, and nothing moves");
         }
+        panic!("it never settles");
     }
 
     pub(crate) fn close(mut self) -> Vec<u8> {
