@@ -197,7 +197,7 @@ impl Extended {
             "no_drop_privileges" => self.drop_privileges = false,
             "relaxed_privileges" => self.relaxed_privileges = true,
             _ if WITHOUT_MEANING.contains(&name) => {}
-            _ if DEPRECATED.contains(&name) => log::warn!("-o {name}: DEPRECATED, and without effect"),
+            _ if DEPRECATED.contains(&name) => eprintln!("-o {name}: DEPRECATED, and without effect"),
             _ => return Err(format!("Illegal suboption \"{name}\"")),
         }
         Ok(())

@@ -292,7 +292,11 @@ fn carry_out(
             shard.reset_counters();
             counters.reset();
         }
-        Order::Bands => totals.more = More::Bands(shard.bands()),
+        Order::Bands => {
+            // Its owner may have slept while items expired, lending it out: they are not shown.
+            shard.maintain(now);
+            totals.more = More::Bands(shard.bands());
+        }
         Order::Detail(on) => shard.set_detail(on),
         Order::Prefixes => totals.more = More::Prefixes(shard.prefixes().clone()),
         Order::MemoryLimit(bytes) => shard.set_memory_limit(bytes, now),

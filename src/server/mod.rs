@@ -1,5 +1,6 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
+mod daemon;
 mod facts;
 mod listen;
 mod port_file;
@@ -26,10 +27,10 @@ pub struct Refusal {
     pub code: u8,
 }
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-/// The last is memcached's graceful stop; every stop is graceful here.
-const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGUSR1];
+/// The third is memcached's graceful stop; every stop is graceful here.
+const SIGNALS: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
 
 /// The operating system said no.
 const EX_OSERR: u8 = 71;
@@ -61,6 +62,10 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             .into_iter()
             .map(|socket| Listener { socket, shared: true }),
     );
+    if config.daemon {
+        daemon::daemonize(config.verbosity > 0)
+            .map_err(|error| Refusal::os(format!("failed to daemonize: {error}")))?;
+    }
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
         std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
@@ -71,7 +76,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         })?;
     }
     // Before any thread is: a signal that comes now waits for us.
-    let mut signals = signal_hook::iterator::Signals::new(STOP_SIGNALS)
+    let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
     let facts = facts::gather(config, &listeners);
@@ -79,10 +84,18 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     for address in &listening.taken {
         info!("listening on {address}, {} cores", config.threads);
     }
-    if let Some(signal) = signals.forever().next() {
-        info!("Signal {signal}: stopping");
+    for signal in signals.forever() {
+        // Where memcached reads certificates and passwords anew: we have neither.
+        if signal != SIGHUP {
+            info!("Signal {signal}: stopping");
+            break;
+        }
     }
     cores.stop();
+    if let Some(path) = config.pidfile.as_ref().filter(|_| config.daemon) {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(path);
+    }
     Ok(())
 }
 
@@ -233,6 +246,7 @@ fn rules(config: &Config) -> Rules {
         requests_per_turn: config.requests_per_turn,
         shutdown_enabled: config.shutdown_enabled,
         dump_refused: config.dump_refused,
+        watch_refused: config.watch_refused,
         sizes_tracked: config.extended.track_sizes,
         clock_may_be_moved: config.extended.relaxed_privileges,
         version: PROTOCOL_VERSION,

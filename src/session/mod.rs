@@ -196,6 +196,8 @@ pub struct Rules {
     pub shutdown_enabled: bool,
     /// -X: keys are not listed.
     pub dump_refused: bool,
+    /// -W: nobody may watch.
+    pub watch_refused: bool,
     /// -o track_sizes.
     pub sizes_tracked: bool,
     /// `debugtime` is obeyed.

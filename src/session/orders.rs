@@ -30,7 +30,7 @@ enum Kind {
     Barrier {
         /// Cores that have not reported yet.
         waiting: usize,
-        totals: Totals,
+        totals: Box<Totals>,
         answer: Answer,
     },
     /// One slice after another.
@@ -107,7 +107,7 @@ impl Orders {
             }
             Course::Close => return false,
             Course::Order(order, answer) => {
-                let mut totals = Totals::default();
+                let mut totals = Box::new(Totals::default());
                 let waiting = desk.shards.order(connection, order, desk.counters, &mut totals);
                 Kind::Barrier {
                     waiting,
@@ -192,7 +192,7 @@ impl Orders {
                 totals,
                 answer,
             } => {
-                finish(std::mem::take(totals), *answer, *spelling, pipeline, desk);
+                finish(*std::mem::take(totals), *answer, *spelling, pipeline, desk);
                 self.under_way = None;
             }
             Kind::Barrier { .. } => {}
@@ -310,6 +310,7 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
             // The search for expired items never rests: there is nothing to start or to tune.
             _ => Course::Say(Word::Ok),
         },
+        Control::Watch { .. } if rules.watch_refused => Course::Say(Word::WatchNotAllowed),
         Control::DebugTime(change) if rules.clock_may_be_moved => {
             Course::Order(Order::Clock(change), Answer::Ok)
         }

@@ -52,9 +52,7 @@ impl Classes {
             .map(|units| sizes.partition_point(|&size| (size as usize) < units * UNIT) as u8)
             .collect();
         Classes {
-            bands: (0..sizes.len())
-                .map(|class| (1 + class * 62 / sizes.len()) as u8)
-                .collect(),
+            bands: sizes.iter().map(|&size| band(size as usize)).collect(),
             sizes,
             by_units,
             page_size,
@@ -82,6 +80,19 @@ impl Classes {
     pub(super) fn band(&self, class: ClassId) -> u8 {
         self.bands[class.index()]
     }
+}
+
+/// The class in which memcached, with its default growth factor of 1.25, would have the items that just fit a chunk
+/// of this size here: its headers are 40 bytes larger. So a number of a class means to tools and people what they
+/// know.
+fn band(size: usize) -> u8 {
+    const HEADER_EXCESS: usize = 40;
+    let (mut band, mut limit) = (1, 96);
+    while size + HEADER_EXCESS > limit && band < 62 {
+        band += 1;
+        limit = (limit * 5 / 4).next_multiple_of(8);
+    }
+    band
 }
 
 fn sizes(page_size: usize, growth: usize, fine: bool) -> Vec<u32> {
@@ -127,6 +138,11 @@ mod tests {
             assert!(classes.chunks_per_page(classes.of(size)) * rounded > 65536 - 65536 / 16);
         }
         assert_eq!(classes.chunk_size(classes.of(65536)), 65536);
+    }
+
+    #[test]
+    fn bands_are_memcacheds_classes() {
+        assert_eq!([24, 56, 64, 80, 81, 65536].map(band), [1, 1, 2, 2, 3, 30]);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The process: how it starts, what its options mean, how it ends, and what it costs when nobody asks.
 
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
-    Client, Server, binary_under_test, nothing_within, scratch_folder, skip, spell, testing_memcached,
+    Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip, spell,
+    testing_memcached,
 };
 use crate::sandbox;
 
@@ -29,6 +32,50 @@ fn a_signal_ends_it_at_once() {
             drop(idle);
         }
     }
+}
+
+#[test]
+fn in_the_background_it_ends_when_told() {
+    if testing_memcached() {
+        return;
+    }
+    let folder = scratch_folder();
+    let pid_file = folder.join("pid");
+    let path = pid_file.to_str().expect("path");
+    let started = std::process::Command::new(binary_under_test())
+        .args(["-d", "-P", path, "-t", "1", "-l", "127.0.0.1", "-p", "-1"])
+        .env("MEMCACHED_PORT_FILENAME", folder.join("port"))
+        .status()
+        .expect("start");
+    assert!(started.success(), "who starts it is not kept waiting");
+    let deadline = std::time::Instant::now() + DEADLINE;
+    let pid = loop {
+        // Its first process is gone before the file is written.
+        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+        if text.ends_with('\n') {
+            break text.trim().parse().expect("a process id");
+        }
+        assert!(std::time::Instant::now() < deadline, "no pid file");
+        std::thread::yield_now();
+    };
+    let pid = Pid::from_raw(pid).expect("a process id");
+    let life = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+    let port = std::fs::read_to_string(folder.join("port")).expect("port file");
+    let port = port
+        .trim()
+        .rsplit(' ')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
+    let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    assert_eq!(pid.as_raw_nonzero().get() as u64, client.stat("pid"));
+    rustix::process::pidfd_send_signal(&life, Signal::HUP).expect("signal");
+    client.check("mn\n", "MN\n");
+    rustix::process::pidfd_send_signal(&life, Signal::TERM).expect("signal");
+    let mut end = [PollFd::new(&life, PollFlags::IN)];
+    let ended = poll(&mut end, Some(&Timespec::try_from(DEADLINE).expect("short"))).expect("poll");
+    assert_eq!((1, false), (ended, pid_file.exists()), "the file goes with it");
+    std::fs::remove_dir_all(folder).expect("folder");
 }
 
 #[test]

@@ -148,6 +148,84 @@ fn memcstat() {
 }
 
 #[test]
+fn memcdump() {
+    let Some(tool) = Tool::find("memcdump") else {
+        return;
+    };
+    for (server, address) in servers() {
+        let mut client = server.connect();
+        let mut keys: Vec<String> = (0..200).map(|number| format!("key-{number:03}")).collect();
+        for (number, key) in keys.iter().enumerate() {
+            client.set(key, &pattern(number * 40, 1));
+        }
+        keys.push("large".to_owned());
+        client.set("large", &pattern(300_000, 1));
+        let said = tool.run(&[&address]);
+        let mut found: Vec<&str> = said.lines().collect();
+        found.sort_unstable();
+        assert_eq!(keys, found);
+    }
+}
+
+/// memcached's own script, every mode of it.
+#[test]
+fn memcached_tool() {
+    let script = std::path::Path::new("/usr/share/memcached/scripts/memcached-tool");
+    if !script.is_file() || find_program("perl").is_none() {
+        return skip("memcached-tool", "not installed");
+    }
+    for threads in ["1", "4"] {
+        let server = Server::start(&["-t", threads, "-o", "track_sizes"]);
+        let mut client = server.connect();
+        for number in 0..50 {
+            client.set(&format!("key-{number}"), b"a value");
+        }
+        let address = server.address().to_string();
+        let run = |mode: &str| {
+            let output = Command::new("timeout")
+                .args([
+                    SECONDS_MAX,
+                    "perl",
+                    script.to_str().expect("path"),
+                    &address,
+                    mode,
+                ])
+                .output()
+                .expect("memcached-tool");
+            assert!(output.status.success(), "{mode}: {}", text(&output));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let display = run("display");
+        let row: Vec<&str> = display
+            .lines()
+            .nth(1)
+            .expect("a class")
+            .split_whitespace()
+            .collect();
+        assert_eq!("50", row[4], "the column Count of\n{display}");
+        assert!(run("stats").contains("curr_items"));
+        assert!(run("settings").contains("maxbytes"));
+        let sizes = run("sizes");
+        let counts = sizes
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        assert_eq!(50, counts.sum::<u64>(), "{sizes}");
+        let dump = run("dump");
+        let keys = run("keys");
+        for number in 0..50 {
+            assert!(
+                dump.contains(&format!("add key-{number} 0 ")),
+                "key-{number} in\n{dump}"
+            );
+            assert!(
+                keys.contains(&format!("key=key-{number} ")),
+                "key-{number} in\n{keys}"
+            );
+        }
+    }
+}
+
+#[test]
 fn memcflush() {
     let Some(tool) = Tool::find("memcflush") else {
         return;
