@@ -227,6 +227,7 @@ impl Driven {
             requests_per_turn: manner.requests_per_turn,
             shutdown_enabled: false,
             dump_refused: false,
+            watch_refused: false,
             sizes_tracked: true,
             clock_may_be_moved: false,
             version: "1.6.45",
