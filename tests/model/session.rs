@@ -18,7 +18,7 @@ use ringcached::session::statistics::{Facts, Groups, More, Totals};
 use ringcached::session::switches::Switches;
 use ringcached::session::{
     Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
-    Wire,
+    Stall, Wire,
 };
 use ringcached::shard::{Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Now, Seconds};
@@ -30,6 +30,9 @@ const LATE_MAX: usize = 100;
 /// More than a session may ever have to say at once: the output at which it stalls, and one more value for each answer
 /// that can be under way.
 const OUTPUT_BOUND: usize = OUTPUT_SIZE_MAX + (LATE_MAX + 1) * (ITEM_SIZE_MAX + 512);
+
+/// More turns than any input here takes: a request a turn, and each has two bytes at least.
+const ROUNDS_MAX: usize = 1 << 20;
 
 const SEED: KeySeed = KeySeed::fixed(7);
 const NOW: Now = Now {
@@ -289,7 +292,7 @@ impl Driven {
 
     /// Delivers what is late, fetches the output, and resumes until nothing is left to do but to receive.
     pub(crate) fn settle(&mut self) {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let mut has_moved = false;
             while let Some((gap, bytes)) = self.shards.late.pop_front() {
                 self.session.answer(gap, &bytes, &mut self.buffers);
@@ -306,10 +309,9 @@ impl Driven {
             }
             let stall = self.session.stall();
             if stall.is_some() || self.session.waits_for_output() {
-                let yields = self.counters.conn_yields;
                 self.with_desk(|session, desk| session.resume(desk));
-                // Who used up a turn was served in it.
-                has_moved |= stall != self.session.stall() || yields != self.counters.conn_yields;
+                // A turn serves something, or frees memory for a value.
+                has_moved |= stall != self.session.stall() || stall == Some(Stall::Turn);
             }
             if self.session.stall().is_none() && !has_moved {
                 assert!(
@@ -320,6 +322,7 @@ impl Driven {
             }
             assert!(has_moved, "stalled for {stall:?}, and nothing moves");
         }
+        panic!("it never settles");
     }
 
     pub(crate) fn close(mut self) -> Vec<u8> {
