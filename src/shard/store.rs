@@ -311,9 +311,8 @@ impl Shard {
             && self.slab.class_of(old) == self.slab.classes.of(size)
         {
             let size_old = self.slab.item(old).size();
-            self.discount_item(old);
             self.slab.write(old, &draft, value);
-            self.count_item(old);
+            self.count_overwrite(old, size_old, size);
             self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
             return Ok(old);
         }
@@ -328,7 +327,7 @@ impl Shard {
             return Err(NoMemory);
         };
         self.slab.write(id, &draft, value);
-        self.count_item(id);
+        self.count_item(id, draft.large.is_some(), size + large_size);
         self.counters.bytes += (size + large_size) as u64;
         self.counters.curr_items += 1;
         self.own_pages(self.counters.pages + large_pages as u64);

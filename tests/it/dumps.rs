@@ -183,7 +183,10 @@ fn dumps_can_be_forbidden() {
         "CLIENT_ERROR stats cachedump not allowed\nERROR metadump not allowed\nERROR key dump not allowed\n",
     );
     let server = Server::start(&["-W"]);
-    server.connect().check("watch\nwatch mutations\n", &"CLIENT_ERROR watch commands not allowed\n".repeat(2));
+    server.connect().check(
+        "watch\nwatch mutations\n",
+        &"CLIENT_ERROR watch commands not allowed\n".repeat(2),
+    );
 }
 
 /// A reader who does not read holds up nobody, costs no memory beyond his output, and still gets everything.

@@ -9,7 +9,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
-    Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip, spell, testing_memcached,
+    Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip, spell,
+    testing_memcached,
 };
 use crate::sandbox;
 
@@ -60,7 +61,12 @@ fn in_the_background_it_ends_when_told() {
     let pid = Pid::from_raw(pid).expect("a process id");
     let life = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
     let port = std::fs::read_to_string(folder.join("port")).expect("port file");
-    let port = port.trim().rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = port
+        .trim()
+        .rsplit(' ')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     assert_eq!(pid.as_raw_nonzero().get() as u64, client.stat("pid"));
     rustix::process::pidfd_send_signal(&life, Signal::HUP).expect("signal");

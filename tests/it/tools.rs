@@ -183,25 +183,44 @@ fn memcached_tool() {
         let address = server.address().to_string();
         let run = |mode: &str| {
             let output = Command::new("timeout")
-                .args([SECONDS_MAX, "perl", script.to_str().expect("path"), &address, mode])
+                .args([
+                    SECONDS_MAX,
+                    "perl",
+                    script.to_str().expect("path"),
+                    &address,
+                    mode,
+                ])
                 .output()
                 .expect("memcached-tool");
             assert!(output.status.success(), "{mode}: {}", text(&output));
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
         let display = run("display");
-        let row: Vec<&str> = display.lines().nth(1).expect("a class").split_whitespace().collect();
+        let row: Vec<&str> = display
+            .lines()
+            .nth(1)
+            .expect("a class")
+            .split_whitespace()
+            .collect();
         assert_eq!("50", row[4], "the column Count of\n{display}");
         assert!(run("stats").contains("curr_items"));
         assert!(run("settings").contains("maxbytes"));
         let sizes = run("sizes");
-        let counts = sizes.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        let counts = sizes
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         assert_eq!(50, counts.sum::<u64>(), "{sizes}");
         let dump = run("dump");
         let keys = run("keys");
         for number in 0..50 {
-            assert!(dump.contains(&format!("add key-{number} 0 ")), "key-{number} in\n{dump}");
-            assert!(keys.contains(&format!("key=key-{number} ")), "key-{number} in\n{keys}");
+            assert!(
+                dump.contains(&format!("add key-{number} 0 ")),
+                "key-{number} in\n{dump}"
+            );
+            assert!(
+                keys.contains(&format!("key=key-{number} ")),
+                "key-{number} in\n{keys}"
+            );
         }
     }
 }
