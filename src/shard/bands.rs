@@ -134,6 +134,33 @@ impl Bands {
     }
 }
 
+/// What is counted at every get and set: by class, and small, so that it costs one addition in a line of cache that
+/// is there. The last is that of large values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Busy {
+    /// Hits of gets, by ring.
+    hits: [u64; 2],
+    stored: u64,
+    bytes: u64,
+}
+
+impl Busy {
+    pub(super) fn reset(&mut self) {
+        *self = Busy {
+            bytes: self.bytes,
+            ..Busy::default()
+        };
+    }
+
+    fn add_to(&self, band: &mut Band) {
+        band.get_hits += self.hits.iter().sum::<u64>();
+        band.hits_to_probation += self.hits[Ring::Probation as usize];
+        band.hits_to_main += self.hits[Ring::Main as usize];
+        band.cmd_set += self.stored;
+        band.mem_requested += self.bytes;
+    }
+}
+
 impl Shard {
     /// Events by band, and how things stand in the slab.
     pub fn bands(&self) -> Bands {
@@ -141,6 +168,7 @@ impl Shard {
         for (class, usage) in self.slab.usage() {
             let chunks_per_page = self.slab.classes.chunks_per_page(class) as u64;
             let band = bands.at(self.slab.classes.band(class));
+            self.busy[class.index()].add_to(band);
             band.chunk_size = self.slab.classes.chunk_size(class) as u64;
             band.chunks_per_page = chunks_per_page;
             band.in_probation += usage.items[Ring::Probation as usize];
@@ -151,6 +179,7 @@ impl Shard {
         }
         let large = bands.at(LARGE_VALUES);
         let pages = self.counters().pages_large;
+        self.busy[self.slab.classes.count()].add_to(large);
         large.chunk_size = self.pool.page_size() as u64;
         large.chunks_per_page = 1;
         large.in_main = self.larges.count() as u64;
@@ -164,18 +193,18 @@ impl Shard {
         self.bands.at(band)
     }
 
-    /// Counts a read that found an item.
-    pub(super) fn count_hit(&mut self, id: ItemId, touches: bool) {
-        let ring = self.slab.ring_of(id);
-        let band = self.band_of(id);
-        match touches {
-            true => band.touch_hits += 1,
-            false => band.get_hits += 1,
-        }
-        match ring {
-            Ring::Probation => band.hits_to_probation += 1,
-            Ring::Main => band.hits_to_main += 1,
-        }
+    fn busy(&mut self, id: ItemId, is_large: bool) -> &mut Busy {
+        let class = match is_large {
+            false => self.slab.class_of(id).index(),
+            true => self.slab.classes.count(),
+        };
+        &mut self.busy[class]
+    }
+
+    /// Counts a get that found an item.
+    pub(super) fn count_hit(&mut self, id: ItemId, is_large: bool) {
+        let ring = self.slab.ring_of(id) as usize;
+        self.busy(id, is_large).hits[ring] += 1;
     }
 
     /// Counts an item that is forgotten to make room.
@@ -189,28 +218,35 @@ impl Shard {
         band.evicted_active += u64::from(referenced);
     }
 
-    /// Counts a stored item: its bytes, and that it was stored.
-    pub(super) fn count_item(&mut self, id: ItemId) {
-        let item = self.slab.item(id);
-        let (size, is_large) = (self.size(&item) as u64, item.header.is_large());
-        let band = self.band_of(id);
-        band.mem_requested += size;
-        band.cmd_set += 1;
+    /// Counts a store that overwrote an item in place.
+    pub(super) fn count_overwrite(&mut self, id: ItemId, size_old: usize, size: usize) {
+        let busy = self.busy(id, false);
+        busy.stored += 1;
+        busy.bytes = busy.bytes + size as u64 - size_old as u64;
+    }
+
+    /// Counts a store that made an item of so many bytes.
+    pub(super) fn count_item(&mut self, id: ItemId, is_large: bool, size: usize) {
+        let busy = self.busy(id, is_large);
+        busy.stored += 1;
+        busy.bytes += size as u64;
         if is_large {
-            let class = self.slab.class_of(id);
-            self.bands.at(self.slab.classes.band(class)).heads += 1;
+            self.head_of(id).heads += 1;
         }
     }
 
-    /// Takes an item's bytes back, before it is overwritten or discarded.
-    pub(super) fn discount_item(&mut self, id: ItemId) {
-        let item = self.slab.item(id);
-        let (size, is_large) = (self.size(&item) as u64, item.header.is_large());
-        self.band_of(id).mem_requested -= size;
+    /// Takes an item's bytes back, when it is discarded.
+    pub(super) fn discount_item(&mut self, id: ItemId, is_large: bool, size: usize) {
+        self.busy(id, is_large).bytes -= size as u64;
         if is_large {
-            let class = self.slab.class_of(id);
-            self.bands.at(self.slab.classes.band(class)).heads -= 1;
+            self.head_of(id).heads -= 1;
         }
+    }
+
+    /// The figures of the band that a large value's head lies in.
+    fn head_of(&mut self, id: ItemId) -> &mut Band {
+        let class = self.slab.class_of(id);
+        self.bands.at(self.slab.classes.band(class))
     }
 
     /// The band that an item of this size would be in.

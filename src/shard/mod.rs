@@ -45,6 +45,7 @@ use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
 use crate::memory::{Page, Pool};
 use crate::time::{Deadline, Exptime, Now, Seconds};
+use bands::Busy;
 use classes::ClassId;
 use clock::{Crawl, Sweep};
 use ghosts::Ghosts;
@@ -169,6 +170,8 @@ pub struct Shard {
     scratch: Vec<u8>,
     counters: Counters,
     bands: Bands,
+    /// By class, the last for large values.
+    busy: Vec<Busy>,
     /// Counters by key prefix, and whether they count now.
     prefixes: Prefixes,
     detail: bool,
@@ -188,6 +191,7 @@ impl Shard {
         let pages = (pool.pages_max() / settings.shards.max(1)).max(1);
         // Each class may keep one page partly filled in each of two rings: an eighth of the pages in all.
         let slab = Slab::new(pool.page_size(), pages / 16, pages);
+        let busy = vec![Busy::default(); slab.classes.count() + 1];
         let table = Table::new(pages * pool.page_size());
         let counters = Counters {
             hash_bytes: table.size() as u64,
@@ -215,6 +219,7 @@ impl Shard {
             scratch: Vec::new(),
             counters,
             bands: Bands::default(),
+            busy,
             prefixes: Prefixes::default(),
             detail: settings.detail,
             pool,
@@ -289,7 +294,10 @@ impl Shard {
             self.counters.cmd_get += 1;
             self.counters.get_hits += 1;
         }
-        self.count_hit(id, get.touch.is_some());
+        match get.touch {
+            None => self.count_hit(id, before.is_large()),
+            Some(_) => self.band_of(id).touch_hits += 1,
+        }
         if self.detail {
             self.detail(request.key, |prefix| {
                 prefix.gets += 1;
@@ -409,6 +417,7 @@ impl Shard {
     pub fn reset_counters(&mut self) {
         self.counters.reset();
         self.bands.reset();
+        self.busy.iter_mut().for_each(Busy::reset);
         self.prefixes.clear();
     }
 
@@ -477,11 +486,13 @@ impl Shard {
 
     /// Gives the memory of an item back that the table does not name any more.
     fn discard(&mut self, id: ItemId) {
-        self.discount_item(id);
         let item = self.slab.item(id);
-        self.counters.bytes -= self.size(&item) as u64;
+        let size = self.size(&item);
+        self.counters.bytes -= size as u64;
         self.counters.curr_items -= 1;
-        if let Some(number) = item.large() {
+        let large = item.large();
+        self.discount_item(id, large.is_some(), size);
+        if let Some(number) = large {
             let large = self.larges.remove(number);
             self.large_pages[self.slab.ring_of(id) as usize] -= large.pages();
             self.recycle_all(large.into_pages());

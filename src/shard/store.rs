@@ -311,9 +311,8 @@ impl Shard {
             draft.marks |= item.header.bits & CLOCK;
             if draft.large.is_none() && !item.header.is_large() && class == self.slab.classes.of(size) {
                 let size_old = item.size();
-                self.discount_item(old);
                 self.slab.write(old, &draft, value);
-                self.count_item(old);
+                self.count_overwrite(old, size_old, size);
                 self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
                 return Ok(old);
             }
@@ -330,7 +329,7 @@ impl Shard {
             return Err(NoMemory);
         };
         self.slab.write(id, &draft, value);
-        self.count_item(id);
+        self.count_item(id, draft.large.is_some(), size + large_size);
         self.counters.bytes += (size + large_size) as u64;
         self.counters.curr_items += 1;
         self.own_pages(self.counters.pages + large_pages as u64);
