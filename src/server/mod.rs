@@ -94,8 +94,9 @@ impl Cores {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
-        let settings = shard_settings(config);
-        let shards = (0..config.threads).map(|_| Shard::new(&settings, seed, pool.clone())).collect();
+        let shards = (0..config.threads)
+            .map(|number| Shard::new(&shard_settings(config, number), seed, pool.clone()))
+            .collect();
         let (mesh, mailboxes) = Mesh::new(shards);
         let mesh = Arc::new(mesh);
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
@@ -192,7 +193,7 @@ fn core_listeners(config: &Config, base: u16, me: usize) -> Result<Vec<Listener>
     }
 }
 
-fn shard_settings(config: &Config) -> shard::Settings {
+fn shard_settings(config: &Config, number: usize) -> shard::Settings {
     shard::Settings {
         item_size_max: config.item_size_max,
         cas_enabled: config.cas_enabled,
@@ -202,6 +203,7 @@ fn shard_settings(config: &Config) -> shard::Settings {
             Policy::Clock => shard::Eviction::Clock,
         },
         shards: config.threads,
+        number,
         prefix_delimiter: config.prefix_delimiter.unwrap_or(b':'),
         detail: config.prefix_delimiter.is_some(),
     }
