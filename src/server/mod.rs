@@ -62,6 +62,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
+    if config.extended.idle_timeout > 0 {
+        warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
+    }
     let facts = facts::gather(config, &listening);
     let cores = Cores::start(config, listening.sockets, facts)?;
     for address in &listening.taken {
