@@ -53,11 +53,6 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     if config.daemon {
         daemon::daemonize(config.verbosity > 0).map_err(|error| Refusal::os(format!("failed to daemonize: {error}")))?;
     }
-    port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
-    if let Some(path) = &config.pidfile {
-        std::fs::write(path, format!("{}\n", std::process::id()))
-            .map_err(|error| Refusal::os(format!("could not write the pid file {}: {error}", path.display())))?;
-    }
     // Before any thread is: a signal that comes now waits for us.
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
@@ -67,6 +62,12 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     }
     let facts = facts::gather(config, &listening);
     let cores = Cores::start(config, listening.sockets, facts)?;
+    // Whoever waits for these files finds a server that listens on every port.
+    port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
+    if let Some(path) = &config.pidfile {
+        std::fs::write(path, format!("{}\n", std::process::id()))
+            .map_err(|error| Refusal::os(format!("could not write the pid file {}: {error}", path.display())))?;
+    }
     for address in &listening.taken {
         info!("listening on {address}, {} cores", config.threads);
     }
