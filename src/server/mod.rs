@@ -66,6 +66,16 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         daemon::daemonize(config.verbosity > 0)
             .map_err(|error| Refusal::os(format!("failed to daemonize: {error}")))?;
     }
+    // Before any thread is: a signal that comes now waits for us.
+    let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
+        .map_err(|error| Refusal::os(format!("signals: {error}")))?;
+
+    if config.extended.idle_timeout > 0 {
+        warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
+    }
+    let facts = facts::gather(config, &listeners);
+    let cores = Cores::start(config, listeners, facts)?;
+    // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
         std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
@@ -75,12 +85,6 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             ))
         })?;
     }
-    // Before any thread is: a signal that comes now waits for us.
-    let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
-        .map_err(|error| Refusal::os(format!("signals: {error}")))?;
-
-    let facts = facts::gather(config, &listeners);
-    let cores = Cores::start(config, listeners, facts)?;
     for address in &listening.taken {
         info!("listening on {address}, {} cores", config.threads);
     }
@@ -111,9 +115,8 @@ impl Cores {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
-        let settings = shard_settings(config);
         let shards = (0..config.threads)
-            .map(|_| Shard::new(&settings, seed, pool.clone()))
+            .map(|number| Shard::new(&shard_settings(config, number), seed, pool.clone()))
             .collect();
         let (mesh, mailboxes) = Mesh::new(shards);
         let mesh = Arc::new(mesh);
@@ -220,7 +223,7 @@ fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> 
     }
 }
 
-fn shard_settings(config: &Config) -> shard::Settings {
+fn shard_settings(config: &Config, number: usize) -> shard::Settings {
     shard::Settings {
         item_size_max: config.item_size_max,
         cas_enabled: config.cas_enabled,
@@ -230,6 +233,7 @@ fn shard_settings(config: &Config) -> shard::Settings {
             Policy::Clock => shard::Eviction::Clock,
         },
         shards: config.threads,
+        number,
         prefix_delimiter: config.prefix_delimiter.unwrap_or(b':'),
         detail: config.prefix_delimiter.is_some(),
     }

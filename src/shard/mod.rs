@@ -70,6 +70,8 @@ pub struct Settings {
     pub detail: bool,
     /// Among how many shards the pool's memory is divided: tables and classes are chosen for a fair part.
     pub shards: usize,
+    /// Which of them this is, from 0: no two shards give the same cas unique.
+    pub number: usize,
 }
 
 impl Default for Settings {
@@ -82,6 +84,7 @@ impl Default for Settings {
             prefix_delimiter: b':',
             detail: false,
             shards: 1,
+            number: 0,
         }
     }
 }
@@ -213,7 +216,7 @@ impl Shard {
             credit: 0,
             fruitless: 0,
             crawl: Crawl::default(),
-            cas: 0,
+            cas: settings.number as u64,
             flush_pending: None,
             moves: 0,
             scratch: Vec::new(),
@@ -558,7 +561,10 @@ impl Shard {
 
     /// A cas unique that was not given before.
     fn fresh_cas(&mut self) -> u64 {
-        self.cas += u64::from(self.settings.cas_enabled);
+        if !self.settings.cas_enabled {
+            return 0;
+        }
+        self.cas += self.settings.shards as u64;
         self.cas
     }
 

@@ -66,7 +66,7 @@ impl Cache {
 
     #[track_caller]
     fn set(&mut self, key: &str, value: &str) {
-        let cas = self.shard.cas + 1;
+        let cas = self.shard.cas + self.shard.settings.shards as u64;
         self.store(
             key,
             value,

@@ -329,6 +329,18 @@ fn settings_say_what_was_asked_for() {
     assert_eq!(now, ["2", "67108864", "no"]);
 }
 
+/// memcached's cas uniques are of the whole server, whoever owns the key.
+#[test]
+fn no_two_keys_have_the_same_cas_unique() {
+    let server = Server::start(&["-t", "4"]);
+    let mut client = server.connect();
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..100 {
+        let answer = client.ask(&format!("ms key-{number} 0 c\r\n"));
+        assert!(seen.insert(answer.clone()), "{answer} twice");
+    }
+}
+
 /// The queries of prometheus's memcached_exporter, read as it reads them.
 #[test]
 fn the_exporter_finds_what_it_needs() {
