@@ -4,35 +4,16 @@
 //! keys of 20 bytes, whose owners are summed and checked. Beside the ring run the key hash alone, which is
 //! most of it where it is MD5, and a `BTreeMap` of the same points, which is how the ring is usually written.
 
+mod measure;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use ringcached::cluster::{HashFunction, Preset, Ring, Server};
 
-const KEYS: usize = 1_000;
-const ROUNDS: usize = 40;
-const ROUND_TIME: Duration = Duration::from_millis(4);
+use measure::measure;
 
-/// Runs `pass`, which does `count` things, for a while, and prints the best time of one thing.
-fn measure(name: &str, count: usize, mut pass: impl FnMut()) {
-    let wanted = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with("--"));
-    if wanted.is_some_and(|part| !name.contains(&part)) {
-        return;
-    }
-    let mut best = f64::MAX;
-    for _ in 0..ROUNDS {
-        let (mut passes, start) = (0, Instant::now());
-        while start.elapsed() < ROUND_TIME {
-            pass();
-            passes += 1;
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / (passes * count) as f64);
-    }
-    println!("{name:<44} {best:9.1} ns each");
-}
+const KEYS: usize = 1_000;
 
 fn keys() -> Vec<Vec<u8>> {
     (0..KEYS)

@@ -4,38 +4,17 @@
 //! different keys, so that branches are learnt as on a busy server and not by heart. Every round checks how
 //! many requests came out. "ns each" is per key for a multi-get.
 
+mod measure;
+
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use ringcached::command::{Counted, Hit, Reply, Value};
 use ringcached::hash::KeySeed;
 use ringcached::protocol::{Dialects, MetaVerb, Parsed, Parser, Scratch, Spelling, write};
 
-const REQUESTS: usize = 64;
-const ROUNDS: usize = 60;
-const ROUND_TIME: Duration = Duration::from_millis(4);
+use measure::measure;
 
-/// Runs `pass`, which does `count` things, for a while, and prints the best time of one thing.
-fn measure(name: &str, count: usize, mut pass: impl FnMut()) {
-    let wanted = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with("--"));
-    if wanted.is_some_and(|part| !name.contains(&part)) {
-        return;
-    }
-    let mut best = f64::MAX;
-    for _ in 0..ROUNDS {
-        let (mut passes, start) = (0, Instant::now());
-        while start.elapsed() < ROUND_TIME {
-            for _ in 0..16 {
-                pass();
-            }
-            passes += 16;
-        }
-        best = best.min(start.elapsed().as_nanos() as f64 / (passes * count) as f64);
-    }
-    println!("{name:<44} {best:7.1} ns each");
-}
+const REQUESTS: usize = 64;
 
 fn key(index: usize) -> String {
     // 10 to 30 bytes.

@@ -73,11 +73,6 @@ impl Batch {
         self.bytes.len() >= BATCH_SIZE_MAX || self.asks.len() >= BATCH_ASKS_MAX
     }
 
-    /// How many asks are in it.
-    pub fn count(&self) -> usize {
-        self.asks.len()
-    }
-
     pub fn push(&mut self, ask: &Ask<'_>, reservation: Option<Reservation>) {
         let Ask {
             request,

@@ -252,16 +252,6 @@ impl Parser {
         };
     }
 
-    /// Whether the connection speaks binary, as far as is known.
-    pub fn is_binary(&self) -> bool {
-        self.dialects == Dialects::Binary
-    }
-
-    /// Whether the input ended between two commands: nothing is being skipped and no get is half served.
-    pub fn is_between_commands(&self) -> bool {
-        matches!(self.state, State::Head)
-    }
-
     fn skip_some(&mut self, input: &[u8]) -> Parsed<'static> {
         let size = match self.state {
             _ if input.is_empty() => return Parsed::Partial,

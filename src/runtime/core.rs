@@ -260,10 +260,6 @@ impl<S: Wire + AsFd> Core<S> {
         self.counters.rejected_connections += 1;
     }
 
-    pub fn ids(&self) -> Vec<ConnectionId> {
-        self.connections.ids().collect()
-    }
-
     /// Whether the core has been told to end: it reads no more from its sockets.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping

@@ -74,17 +74,6 @@ impl<T> Slots<T> {
             generation: slot.generation,
         })
     }
-
-    pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.thing.is_some())
-            .map(|(index, slot)| ConnectionId {
-                index: index as u32,
-                generation: slot.generation,
-            })
-    }
 }
 
 #[cfg(test)]
@@ -101,6 +90,7 @@ mod tests {
         assert_eq!(second.index, first.index);
         assert_eq!(slots.get_mut(first), None);
         assert_eq!(slots.remove(first), None);
-        assert_eq!(slots.ids().collect::<Vec<_>>(), [second]);
+        assert_eq!(slots.current(first.index), Some(second));
+        assert_eq!(slots.iter().collect::<Vec<_>>(), [&2]);
     }
 }

@@ -262,8 +262,8 @@ pub enum Stall {
     Turn,
 }
 
-/// Requests parsed ahead of their execution, at most. Measured: 8 hide most of the memory's latency, 32 begin to push
-/// each other out of the nearest cache.
+/// Requests parsed ahead of their execution, at most: enough for the memory's latencies to overlap. Measured against
+/// none: 0.68 to 0.79 of the CPU per request for pipelined gets (docs/BENCHMARKS.md); other numbers were not tried.
 const AHEAD_MAX: usize = 16;
 
 /// A request that has been parsed and not yet asked.
