@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Config, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Config, Io, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
 use crate::protocol::Dialects;
-use crate::runtime::uring::{self, Loop, Wakers};
-use crate::runtime::{Clock, CoreParts, Listener};
+use crate::runtime::{self, Clock, CoreParts, Kind, Listener, LoopParts, Wakers, uring};
 use crate::session::Rules;
 use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
@@ -50,7 +49,7 @@ const PAGE_SIZE: usize = 64 * 1024;
 /// Serves until a signal tells it to stop.
 pub fn run(config: &Config) -> Result<(), Refusal> {
     raise_descriptor_limit(config);
-    uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
+    let kind = event_loop(config.io)?;
     let listening = listen::open(config).map_err(Refusal::os)?;
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
         .map(|me| core_listeners(config, me))
@@ -74,7 +73,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
     }
     let facts = facts::gather(config, &listeners);
-    let cores = Cores::start(config, listeners, facts)?;
+    let cores = Cores::start(config, kind, listeners, facts)?;
     // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
@@ -103,6 +102,19 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The event loop for `--io`; says in one line why it is not io_uring where that was refused.
+fn event_loop(io: Io) -> Result<Kind, Refusal> {
+    match (io, uring::probe()) {
+        (Io::Epoll, _) => Ok(Kind::Epoll),
+        (_, Ok(())) => Ok(Kind::Uring),
+        (Io::Uring, Err(error)) => Err(Refusal::os(uring::explain(&error))),
+        (Io::Auto, Err(error)) => {
+            warn!("serving by epoll: {}", uring::explain(&error));
+            Ok(Kind::Epoll)
+        }
+    }
+}
+
 /// The threads that serve.
 struct Cores {
     mesh: Arc<Mesh>,
@@ -111,7 +123,12 @@ struct Cores {
 }
 
 impl Cores {
-    fn start(config: &Config, listeners: Vec<Vec<Listener>>, facts: Facts) -> Result<Cores, Refusal> {
+    fn start(
+        config: &Config,
+        kind: Kind,
+        listeners: Vec<Vec<Listener>>,
+        facts: Facts,
+    ) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
@@ -136,7 +153,7 @@ impl Cores {
         let (started, starts) = mpsc::channel();
         let mut threads = Vec::new();
         for (me, (mailbox, own)) in mailboxes.into_iter().zip(listeners).enumerate() {
-            let parts = CoreParts {
+            let core = CoreParts {
                 me,
                 mesh: mesh.clone(),
                 mailbox,
@@ -145,24 +162,25 @@ impl Cores {
                 rules: rules(config),
                 facts: facts.clone(),
             };
-            let (wakers, started) = (wakers.clone(), started.clone());
+            let parts = LoopParts {
+                core,
+                wakers: wakers.clone(),
+                listeners: own,
+                connections_max: config.connections_max,
+                busy_poll,
+            };
+            let started = started.clone();
             let cpu = if pinned { cpus.get(me).copied() } else { None };
-            let connections_max = config.connections_max;
             let serve = move || {
                 if let Some(cpu) = cpu
                     && !core_affinity::set_for_current(cpu)
                 {
                     warn!("core {me} could not be pinned to CPU {}", cpu.id);
                 }
-                match Loop::new(parts, wakers, own, connections_max, busy_poll) {
-                    Ok(looping) => {
-                        let _ = started.send(Ok(()));
-                        looping.run();
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                }
+                runtime::serve(kind, parts, |outcome| {
+                    // Nobody listens any more if another core has failed.
+                    let _ = started.send(outcome);
+                });
             };
             let thread = std::thread::Builder::new()
                 .name(format!("core {me}"))
@@ -172,7 +190,10 @@ impl Cores {
         }
         for _ in 0..config.threads {
             if let Ok(Err(error)) = starts.recv() {
-                return Err(Refusal::os(uring::explain(&error)));
+                return Err(Refusal::os(match kind {
+                    Kind::Uring => uring::explain(&error),
+                    Kind::Epoll => format!("epoll: {error}"),
+                }));
             }
         }
         Ok(Cores {

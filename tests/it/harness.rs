@@ -382,6 +382,9 @@ pub(crate) fn server_command(binary: &Path, folder: &Path) -> Command {
     if rustix::process::getuid().is_root() && is_memcached(binary) {
         command.args(["-u", "root"]);
     }
+    if let Some(io) = std::env::var_os("RINGCACHED_IO").filter(|_| !is_memcached(binary)) {
+        command.arg("--io").arg(io);
+    }
     command
 }
 
