@@ -2,6 +2,7 @@
 
 mod daemon;
 mod facts;
+mod identity;
 mod listen;
 mod port_file;
 
@@ -49,7 +50,14 @@ const PAGE_SIZE: usize = 64 * 1024;
 
 /// Serves until a signal tells it to stop.
 pub fn run(config: &Config) -> Result<(), Refusal> {
-    raise_descriptor_limit(config);
+    for note in &config.notes {
+        warn!("{note}");
+    }
+    raise_descriptor_limit(config)?;
+    if config.core_files {
+        identity::allow_core_files()?;
+    }
+    identity::become_user(config.user.as_deref())?;
     uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
     let listening = listen::open(config).map_err(Refusal::os)?;
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
@@ -63,8 +71,12 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             .map(|socket| Listener { socket, shared: true }),
     );
     if config.daemon {
-        daemon::daemonize(config.verbosity > 0)
+        // Core files are left in the working directory.
+        daemon::daemonize(config.verbosity > 0, !config.core_files)
             .map_err(|error| Refusal::os(format!("failed to daemonize: {error}")))?;
+    }
+    if config.lock_memory {
+        identity::lock_memory();
     }
     // Before any thread is: a signal that comes now waits for us.
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
@@ -85,8 +97,8 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             ))
         })?;
     }
-    for address in &listening.taken {
-        info!("listening on {address}, {} cores", config.threads);
+    for (transport, address) in &listening.taken {
+        info!("listening on {transport} {address}, {} cores", config.threads);
     }
     for signal in signals.forever() {
         // Where memcached reads certificates and passwords anew: we have neither.
@@ -257,41 +269,28 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// Asks for as many descriptors as the connections need. Where that is refused the limit stays and is said.
-fn raise_descriptor_limit(config: &Config) {
+/// Asks for as many descriptors as the connections need, and insists on one for each connection.
+fn raise_descriptor_limit(config: &Config) -> Result<(), Refusal> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Listeners, rings, eventfds, the standard streams, and room.
     const OTHERS: u64 = 64;
-    let wanted = config.connections_max as u64 + 4 * config.threads as u64 + OTHERS;
+    let connections = config.connections_max as u64;
+    let wanted = connections + 4 * config.threads as u64 + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
-        return;
+        return Ok(());
     }
+    let raise = |current, maximum| setrlimit(Resource::Nofile, Rlimit { current, maximum });
     let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(wanted),
-            maximum,
-        },
-    )
-    .or_else(|_| {
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        )
-    });
-    if raised.is_err()
-        || getrlimit(Resource::Nofile)
-            .current
-            .is_some_and(|current| current < wanted)
-    {
-        warn!(
-            "-c {} needs {wanted} file descriptors, and fewer are allowed",
-            config.connections_max
-        );
+    let raised = raise(Some(wanted), maximum).or_else(|_| raise(limit.maximum, limit.maximum));
+    let current = getrlimit(Resource::Nofile).current;
+    if current.is_some_and(|current| current < connections) {
+        let message = "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns \
+                       value.";
+        return Err(Refusal::os(format!("-c {connections}: {message}")));
     }
+    if raised.is_err() || current.is_some_and(|current| current < wanted) {
+        warn!("-c {connections} needs {wanted} file descriptors, and fewer are allowed");
+    }
+    Ok(())
 }

@@ -226,6 +226,15 @@ pub struct Counters {
     pub total_connections: u64,
     pub rejected_connections: u64,
     pub conn_yields: u64,
+    /// Connections that were closed because nothing was asked for too long.
+    pub idle_kicks: u64,
+    pub auth_cmds: u64,
+    pub auth_errors: u64,
+    /// How often the core stopped accepting connections, and for how many microseconds in all.
+    pub listen_disabled_num: u64,
+    pub listen_disabled_us: u64,
+    /// Cores that accept none now: 1 or 0.
+    pub curr_closed: u64,
 }
 
 impl Counters {
@@ -238,12 +247,19 @@ impl Counters {
         self.total_connections += other.total_connections;
         self.rejected_connections += other.rejected_connections;
         self.conn_yields += other.conn_yields;
+        self.idle_kicks += other.idle_kicks;
+        self.auth_cmds += other.auth_cmds;
+        self.auth_errors += other.auth_errors;
+        self.listen_disabled_num += other.listen_disabled_num;
+        self.listen_disabled_us += other.listen_disabled_us;
+        self.curr_closed += other.curr_closed;
     }
 
     /// `stats reset`: everything but what is there now.
     pub fn reset(&mut self) {
         *self = Counters {
             curr_connections: self.curr_connections,
+            curr_closed: self.curr_closed,
             ..Counters::default()
         };
     }
