@@ -5,21 +5,26 @@
 //!
 //! | the loop says                         | the core says                                     |
 //! |---------------------------------------|---------------------------------------------------|
-//! | a connection came ([`Turn::open`])    | here is output to send ([`Connection::session`])  |
+//! | somebody came ([`Core::accepted`])    | accept nobody for now ([`Core::may_accept`])      |
+//! | a connection came ([`Turn::open`])    | here is output to send ([`Connection::output`])   |
 //! | bytes came ([`Turn::received`])       | read on, or stop reading ([`Plan`])               |
+//! | datagrams came ([`Turn::readable`])   | the core reads and sends these itself             |
 //! | a letter may have come ([`Turn::read_letters`]) | wake these peers ([`Core::wakes`])      |
 //! | it was all sent ([`Core::sent`])      | there is more to do, do not sleep                 |
 
 mod clock;
 mod conns;
 mod core;
+mod datagrams;
+mod doors;
 mod patience;
 mod slots;
 pub mod uring;
 
 pub use clock::Clock;
 pub use conns::local_name;
-pub use core::{Connection, Core, CoreParts, Plan, Turn};
+pub use core::{Arrival, Connection, Core, CoreParts, Limits, Plan, Turn};
+pub use datagrams::REPLY_SIZE_MAX;
 pub use patience::Patience;
 
 use std::os::fd::OwnedFd;

@@ -38,6 +38,7 @@ pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>]) -> Facts {
             .collect(),
         cpu_used,
         shut_down,
+        log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),
     }
 }
 

@@ -1,26 +1,31 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
+mod auth_file;
 mod daemon;
 mod facts;
 mod identity;
 mod listen;
 mod port_file;
+mod ticker;
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Config, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Address, Config, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
 use crate::protocol::Dialects;
 use crate::runtime::uring::{self, Loop, Wakers};
-use crate::runtime::{Clock, CoreParts, Listener};
+use crate::runtime::{Clock, CoreParts, Limits, Listener, REPLY_SIZE_MAX};
 use crate::session::Rules;
+use crate::session::credentials::Credentials;
 use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
+use ticker::Ticker;
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
 pub struct Refusal {
@@ -45,6 +50,16 @@ impl Refusal {
     }
 }
 
+/// What the log says with so many -v.
+pub fn log_level(verbosity: u32) -> log::LevelFilter {
+    match verbosity {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    }
+}
+
 /// Bytes of a page of item memory.
 const PAGE_SIZE: usize = 64 * 1024;
 
@@ -58,11 +73,16 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         identity::allow_core_files()?;
     }
     identity::become_user(config.user.as_deref())?;
+    let credentials = match &config.auth_file {
+        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file)?))),
+        None => None,
+    };
     uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
     let listening = listen::open(config).map_err(Refusal::os)?;
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
         .map(|me| core_listeners(config, me))
         .collect::<Result<_, _>>()?;
+    let datagrams = listening.datagrams;
     // The first core accepts and deals to all: that is even, whatever the number of connections.
     listeners[0].extend(
         listening
@@ -82,11 +102,8 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    if config.extended.idle_timeout > 0 {
-        warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
-    }
     let facts = facts::gather(config, &listeners);
-    let cores = Cores::start(config, listeners, facts)?;
+    let cores = Cores::start(config, listeners, datagrams, credentials.clone(), facts)?;
     // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
@@ -101,10 +118,16 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         info!("listening on {transport} {address}, {} cores", config.threads);
     }
     for signal in signals.forever() {
-        // Where memcached reads certificates and passwords anew: we have neither.
-        if signal != SIGHUP {
-            info!("Signal {signal}: stopping");
-            break;
+        match signal {
+            SIGHUP => {
+                if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
+                    read_passwords_anew(file, credentials);
+                }
+            }
+            _ => {
+                say_goodbye(signal);
+                break;
+            }
         }
     }
     cores.stop();
@@ -115,15 +138,42 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Takes what the file says now; if it makes no sense, what it said before still holds.
+fn read_passwords_anew(file: &std::path::Path, credentials: &Credentials) {
+    match auth_file::read(file) {
+        Ok(list) => {
+            info!("{}: {} users may log in", file.display(), list.len());
+            credentials.replace(list);
+        }
+        Err(refusal) => error!("{}: nothing changes", refusal.message),
+    }
+}
+
+/// In memcached's words.
+fn say_goodbye(signal: i32) {
+    match signal {
+        SIGUSR1 => eprintln!("Gracefully stopping"),
+        SIGINT => info!("Signal handled: Interrupt."),
+        _ => info!("Signal handled: Terminated."),
+    }
+}
+
 /// The threads that serve.
 struct Cores {
     mesh: Arc<Mesh>,
     wakers: Arc<Wakers>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    ticker: Ticker,
 }
 
 impl Cores {
-    fn start(config: &Config, listeners: Vec<Vec<Listener>>, facts: Facts) -> Result<Cores, Refusal> {
+    fn start(
+        config: &Config,
+        listeners: Vec<Vec<Listener>>,
+        datagrams: Vec<OwnedFd>,
+        credentials: Option<Arc<Credentials>>,
+        facts: Facts,
+    ) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
@@ -132,6 +182,10 @@ impl Cores {
             .collect();
         let (mesh, mailboxes) = Mesh::new(shards);
         let mesh = Arc::new(mesh);
+        // One core each: a socket that several cores wait for wakes them all.
+        for (number, socket) in datagrams.into_iter().enumerate() {
+            mesh.send(number % config.threads, Letter::Datagrams(socket));
+        }
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
         let wakers = Arc::new(wakers);
         let facts = Arc::new(facts);
@@ -154,19 +208,25 @@ impl Cores {
                 mailbox,
                 seed,
                 clock,
-                rules: rules(config),
+                rules: rules(config, credentials.clone()),
+                datagram_rules: Rules {
+                    dialects: Dialects::Any,
+                    requests_per_turn: usize::MAX,
+                    reply_size_max: Some(REPLY_SIZE_MAX),
+                    ..rules(config, credentials.clone())
+                },
+                limits: limits(config),
                 facts: facts.clone(),
             };
             let (wakers, started) = (wakers.clone(), started.clone());
             let cpu = if pinned { cpus.get(me).copied() } else { None };
-            let connections_max = config.connections_max;
             let serve = move || {
                 if let Some(cpu) = cpu
                     && !core_affinity::set_for_current(cpu)
                 {
                     warn!("core {me} could not be pinned to CPU {}", cpu.id);
                 }
-                match Loop::new(parts, wakers, own, connections_max, busy_poll) {
+                match Loop::new(parts, wakers, own, busy_poll) {
                     Ok(looping) => {
                         let _ = started.send(Ok(()));
                         looping.run();
@@ -187,15 +247,20 @@ impl Cores {
                 return Err(Refusal::os(uring::explain(&error)));
             }
         }
+        let watches_connections = limits(config).idle_timeout > 0;
+        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections)
+            .map_err(|error| Refusal::os(format!("thread: {error}")))?;
         Ok(Cores {
             mesh,
             wakers,
             threads,
+            ticker,
         })
     }
 
     /// Lets every core finish what is under way, and waits for it.
     fn stop(self) {
+        self.ticker.stop();
         for core in 0..self.mesh.cores() {
             self.mesh.send(core, Letter::Stop);
             self.wakers.wake(core);
@@ -218,7 +283,7 @@ fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> 
     let mut listeners = Vec::new();
     let mut failure = None;
     for address in &config.addresses {
-        let crate::config::Address::Tcp(ip, _) = address else {
+        let Address::Tcp(ip, _) = address else {
             continue;
         };
         match listen::tcp(*ip, port, config.backlog) {
@@ -251,7 +316,7 @@ fn shard_settings(config: &Config, number: usize) -> shard::Settings {
     }
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
     Rules {
         dialects: match config.protocol {
             Protocol::Auto => Dialects::Any,
@@ -265,7 +330,23 @@ fn rules(config: &Config) -> Rules {
         watch_refused: config.watch_refused,
         sizes_tracked: config.extended.track_sizes,
         clock_may_be_moved: config.extended.relaxed_privileges,
+        reply_size_max: None,
+        credentials,
         version: PROTOCOL_VERSION,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    // As memcached has it: who comes through the file system is trusted to know what he does.
+    let is_network = !matches!(config.addresses.first(), Some(Address::Unix(..)));
+    Limits {
+        connections_max: config.connections_max,
+        turns_away: config.extended.maxconns_fast,
+        idle_timeout: if is_network {
+            config.extended.idle_timeout
+        } else {
+            0
+        },
     }
 }
 
