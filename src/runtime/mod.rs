@@ -5,15 +5,18 @@
 //!
 //! | the loop says                         | the core says                                     |
 //! |---------------------------------------|---------------------------------------------------|
-//! | a connection came ([`Turn::open`])    | here is output to send ([`Connection::session`])  |
+//! | somebody came ([`Core::accepted`])    | accept nobody for now ([`Core::may_accept`])      |
+//! | a connection came ([`Turn::open`])    | here is output to send ([`Connection::output`])   |
 //! | bytes came ([`Turn::received`])       | read on, or stop reading ([`Plan`])               |
+//! | datagrams came ([`Turn::readable`])   | the core reads and sends these itself             |
 //! | a letter may have come ([`Turn::read_letters`]) | wake these peers ([`Core::wakes`])      |
 //! | it was all sent ([`Core::sent`])      | there is more to do, do not sleep                 |
 
 mod clock;
 mod conns;
 mod core;
-mod door;
+mod datagrams;
+mod doors;
 pub mod epoll;
 mod patience;
 mod sending;
@@ -23,7 +26,8 @@ mod wakers;
 
 pub use clock::Clock;
 pub use conns::local_name;
-pub use core::{Connection, Core, CoreParts, Plan, Turn};
+pub use core::{Arrival, Connection, Core, CoreParts, Limits, Plan, Turn};
+pub use datagrams::REPLY_SIZE_MAX;
 pub use patience::Patience;
 pub use wakers::Wakers;
 
@@ -54,8 +58,6 @@ pub struct LoopParts {
     pub core: CoreParts,
     pub wakers: Arc<Wakers>,
     pub listeners: Vec<Listener>,
-    /// `-c`, over all cores.
-    pub connections_max: usize,
     /// How long to look for work before sleeping; zero never looks.
     pub busy_poll: Duration,
 }

@@ -1,24 +1,32 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
+mod auth_file;
 mod daemon;
 mod facts;
+mod identity;
 mod listen;
 mod port_file;
+mod ticker;
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Config, Io, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Address, Config, Io, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
 use crate::protocol::Dialects;
-use crate::runtime::{self, Clock, CoreParts, Kind, Listener, LoopParts, Wakers, uring};
+use crate::runtime::{
+    self, Clock, CoreParts, Kind, Limits, Listener, LoopParts, REPLY_SIZE_MAX, Wakers, uring,
+};
 use crate::session::Rules;
+use crate::session::credentials::Credentials;
 use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
+use ticker::Ticker;
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
 pub struct Refusal {
@@ -43,17 +51,39 @@ impl Refusal {
     }
 }
 
+/// What the log says with so many -v.
+pub fn log_level(verbosity: u32) -> log::LevelFilter {
+    match verbosity {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    }
+}
+
 /// Bytes of a page of item memory.
 const PAGE_SIZE: usize = 64 * 1024;
 
 /// Serves until a signal tells it to stop.
 pub fn run(config: &Config) -> Result<(), Refusal> {
-    raise_descriptor_limit(config);
+    for note in &config.notes {
+        warn!("{note}");
+    }
+    raise_descriptor_limit(config)?;
+    if config.core_files {
+        identity::allow_core_files()?;
+    }
+    identity::become_user(config.user.as_deref())?;
+    let credentials = match &config.auth_file {
+        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file)?))),
+        None => None,
+    };
     let kind = event_loop(config.io)?;
     let listening = listen::open(config).map_err(Refusal::os)?;
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
         .map(|me| core_listeners(config, me))
         .collect::<Result<_, _>>()?;
+    let datagrams = listening.datagrams;
     // The first core accepts and deals to all: that is even, whatever the number of connections.
     listeners[0].extend(
         listening
@@ -62,18 +92,19 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             .map(|socket| Listener { socket, shared: true }),
     );
     if config.daemon {
-        daemon::daemonize(config.verbosity > 0)
+        // Core files are left in the working directory.
+        daemon::daemonize(config.verbosity > 0, !config.core_files)
             .map_err(|error| Refusal::os(format!("failed to daemonize: {error}")))?;
+    }
+    if config.lock_memory {
+        identity::lock_memory();
     }
     // Before any thread is: a signal that comes now waits for us.
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    if config.extended.idle_timeout > 0 {
-        warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
-    }
     let facts = facts::gather(config, &listeners);
-    let cores = Cores::start(config, kind, listeners, facts)?;
+    let cores = Cores::start(config, kind, listeners, datagrams, credentials.clone(), facts)?;
     // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
@@ -84,14 +115,20 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             ))
         })?;
     }
-    for address in &listening.taken {
-        info!("listening on {address}, {} cores", config.threads);
+    for (transport, address) in &listening.taken {
+        info!("listening on {transport} {address}, {} cores", config.threads);
     }
     for signal in signals.forever() {
-        // Where memcached reads certificates and passwords anew: we have neither.
-        if signal != SIGHUP {
-            info!("Signal {signal}: stopping");
-            break;
+        match signal {
+            SIGHUP => {
+                if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
+                    read_passwords_anew(file, credentials);
+                }
+            }
+            _ => {
+                say_goodbye(signal);
+                break;
+            }
         }
     }
     cores.stop();
@@ -115,11 +152,32 @@ fn event_loop(io: Io) -> Result<Kind, Refusal> {
     }
 }
 
+/// Takes what the file says now; if it makes no sense, what it said before still holds.
+fn read_passwords_anew(file: &std::path::Path, credentials: &Credentials) {
+    match auth_file::read(file) {
+        Ok(list) => {
+            info!("{}: {} users may log in", file.display(), list.len());
+            credentials.replace(list);
+        }
+        Err(refusal) => error!("{}: nothing changes", refusal.message),
+    }
+}
+
+/// In memcached's words.
+fn say_goodbye(signal: i32) {
+    match signal {
+        SIGUSR1 => eprintln!("Gracefully stopping"),
+        SIGINT => info!("Signal handled: Interrupt."),
+        _ => info!("Signal handled: Terminated."),
+    }
+}
+
 /// The threads that serve.
 struct Cores {
     mesh: Arc<Mesh>,
     wakers: Arc<Wakers>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    ticker: Ticker,
 }
 
 impl Cores {
@@ -127,6 +185,8 @@ impl Cores {
         config: &Config,
         kind: Kind,
         listeners: Vec<Vec<Listener>>,
+        datagrams: Vec<OwnedFd>,
+        credentials: Option<Arc<Credentials>>,
         facts: Facts,
     ) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
@@ -137,6 +197,10 @@ impl Cores {
             .collect();
         let (mesh, mailboxes) = Mesh::new(shards);
         let mesh = Arc::new(mesh);
+        // One core each: a socket that several cores wait for wakes them all.
+        for (number, socket) in datagrams.into_iter().enumerate() {
+            mesh.send(number % config.threads, Letter::Datagrams(socket));
+        }
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
         let wakers = Arc::new(wakers);
         let facts = Arc::new(facts);
@@ -159,14 +223,20 @@ impl Cores {
                 mailbox,
                 seed,
                 clock,
-                rules: rules(config),
+                rules: rules(config, credentials.clone()),
+                datagram_rules: Rules {
+                    dialects: Dialects::Any,
+                    requests_per_turn: usize::MAX,
+                    reply_size_max: Some(REPLY_SIZE_MAX),
+                    ..rules(config, credentials.clone())
+                },
+                limits: limits(config),
                 facts: facts.clone(),
             };
             let parts = LoopParts {
                 core,
                 wakers: wakers.clone(),
                 listeners: own,
-                connections_max: config.connections_max,
                 busy_poll,
             };
             let started = started.clone();
@@ -196,15 +266,20 @@ impl Cores {
                 }));
             }
         }
+        let watches_connections = limits(config).idle_timeout > 0;
+        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections)
+            .map_err(|error| Refusal::os(format!("thread: {error}")))?;
         Ok(Cores {
             mesh,
             wakers,
             threads,
+            ticker,
         })
     }
 
     /// Lets every core finish what is under way, and waits for it.
     fn stop(self) {
+        self.ticker.stop();
         for core in 0..self.mesh.cores() {
             self.mesh.send(core, Letter::Stop);
             self.wakers.wake(core);
@@ -227,7 +302,7 @@ fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> 
     let mut listeners = Vec::new();
     let mut failure = None;
     for address in &config.addresses {
-        let crate::config::Address::Tcp(ip, _) = address else {
+        let Address::Tcp(ip, _) = address else {
             continue;
         };
         match listen::tcp(*ip, port, config.backlog) {
@@ -260,7 +335,7 @@ fn shard_settings(config: &Config, number: usize) -> shard::Settings {
     }
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
     Rules {
         dialects: match config.protocol {
             Protocol::Auto => Dialects::Any,
@@ -274,45 +349,48 @@ fn rules(config: &Config) -> Rules {
         watch_refused: config.watch_refused,
         sizes_tracked: config.extended.track_sizes,
         clock_may_be_moved: config.extended.relaxed_privileges,
+        reply_size_max: None,
+        credentials,
         version: PROTOCOL_VERSION,
     }
 }
 
-/// Asks for as many descriptors as the connections need. Where that is refused the limit stays and is said.
-fn raise_descriptor_limit(config: &Config) {
+fn limits(config: &Config) -> Limits {
+    // As memcached has it: who comes through the file system is trusted to know what he does.
+    let is_network = !matches!(config.addresses.first(), Some(Address::Unix(..)));
+    Limits {
+        connections_max: config.connections_max,
+        turns_away: config.extended.maxconns_fast,
+        idle_timeout: if is_network {
+            config.extended.idle_timeout
+        } else {
+            0
+        },
+    }
+}
+
+/// Asks for as many descriptors as the connections need, and insists on one for each connection.
+fn raise_descriptor_limit(config: &Config) -> Result<(), Refusal> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Listeners, rings, eventfds, the standard streams, and room.
     const OTHERS: u64 = 64;
-    let wanted = config.connections_max as u64 + 4 * config.threads as u64 + OTHERS;
+    let connections = config.connections_max as u64;
+    let wanted = connections + 4 * config.threads as u64 + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
-        return;
+        return Ok(());
     }
+    let raise = |current, maximum| setrlimit(Resource::Nofile, Rlimit { current, maximum });
     let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(wanted),
-            maximum,
-        },
-    )
-    .or_else(|_| {
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        )
-    });
-    if raised.is_err()
-        || getrlimit(Resource::Nofile)
-            .current
-            .is_some_and(|current| current < wanted)
-    {
-        warn!(
-            "-c {} needs {wanted} file descriptors, and fewer are allowed",
-            config.connections_max
-        );
+    let raised = raise(Some(wanted), maximum).or_else(|_| raise(limit.maximum, limit.maximum));
+    let current = getrlimit(Resource::Nofile).current;
+    if current.is_some_and(|current| current < connections) {
+        let message = "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns \
+                       value.";
+        return Err(Refusal::os(format!("-c {connections}: {message}")));
     }
+    if raised.is_err() || current.is_some_and(|current| current < wanted) {
+        warn!("-c {connections} needs {wanted} file descriptors, and fewer are allowed");
+    }
+    Ok(())
 }

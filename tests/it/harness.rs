@@ -379,20 +379,18 @@ pub(crate) fn server_command(binary: &Path, folder: &Path) -> Command {
     command.env("MEMCACHED_PORT_FILENAME", folder.join("port"));
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(folder.join("stderr")).expect("stderr file"));
-    if rustix::process::getuid().is_root() && is_memcached(binary) {
-        command.args(["-u", "root"]);
-    }
-    if let Some(io) = std::env::var_os("RINGCACHED_IO").filter(|_| !is_memcached(binary)) {
+    as_whoever_runs_this(&mut command);
+    if let Some(io) = std::env::var_os("RINGCACHED_IO").filter(|_| binary == binary_under_test()) {
         command.arg("--io").arg(io);
     }
     command
 }
 
-/// memcached insists on being told its user when root starts it.
-fn is_memcached(binary: &Path) -> bool {
-    binary
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("memcached"))
+/// memcached, and ringcached as well, insists on being told its user when root starts it.
+pub(crate) fn as_whoever_runs_this(command: &mut Command) {
+    if rustix::process::getuid().is_root() {
+        command.args(["-u", "root"]);
+    }
 }
 
 /// A new folder for one server.

@@ -9,8 +9,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
-    Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip, spell,
-    testing_memcached,
+    Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, nothing_within, scratch_folder, skip,
+    spell, testing_memcached,
 };
 use crate::sandbox;
 
@@ -42,7 +42,9 @@ fn in_the_background_it_ends_when_told() {
     let folder = scratch_folder();
     let pid_file = folder.join("pid");
     let path = pid_file.to_str().expect("path");
-    let started = std::process::Command::new(binary_under_test())
+    let mut command = std::process::Command::new(binary_under_test());
+    as_whoever_runs_this(&mut command);
+    let started = command
         .args(["-d", "-P", path, "-t", "1", "-l", "127.0.0.1", "-p", "-1"])
         .env("MEMCACHED_PORT_FILENAME", folder.join("port"))
         .status()
@@ -245,9 +247,7 @@ fn a_unix_socket() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if testing_memcached() && rustix::process::getuid().is_root() {
-        command.args(["-u", "root"]);
-    }
+    as_whoever_runs_this(&mut command);
     let mut process = command.spawn().expect("the server");
     let started = std::time::Instant::now();
     let talk = || -> std::io::Result<String> {

@@ -219,6 +219,8 @@ impl Driven {
             watch_refused: false,
             sizes_tracked: true,
             clock_may_be_moved: true,
+            reply_size_max: None,
+            credentials: None,
             version: "1.6.45",
         };
         let settings = Settings {
@@ -259,6 +261,7 @@ impl Driven {
                 listeners: Vec::new(),
                 cpu_used: || (0, 0),
                 shut_down: |_| {},
+                log_at: |_| {},
             },
         }
     }

@@ -13,7 +13,7 @@
 mod socket;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,9 +24,8 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use super::door::Door;
 use super::sending::Sending;
-use super::{Core, Listener, LoopParts, Patience, Plan, Wakers};
+use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Wakers};
 use crate::session::ConnectionId;
 use socket::Socket;
 
@@ -84,6 +83,8 @@ enum Received {
         slot: usize,
         size: usize,
     },
+    /// There are datagrams; the core takes them itself.
+    Datagrams,
     End,
     Broken,
 }
@@ -94,10 +95,11 @@ pub struct Loop {
     poll: OwnedFd,
     wakers: Arc<Wakers>,
     listeners: Vec<Listener>,
-    /// Listeners out of the set for want of descriptors or memory: put back when a connection has closed.
-    starved: Vec<u32>,
+    /// Whether the listeners are in the set.
+    accepts: bool,
+    /// An accept failed for want of descriptors or memory, and no connection has closed since.
+    is_starved: bool,
     patience: Patience,
-    door: Door,
     /// [`EVENTS_MAX`] slots of [`RECEIVE_SIZE`]; memory only as far as it was ever filled.
     inbox: Box<[u8]>,
 }
@@ -109,7 +111,6 @@ impl Loop {
             core,
             wakers,
             listeners,
-            connections_max,
             busy_poll,
         } = parts;
         let core = Core::new(core);
@@ -120,23 +121,17 @@ impl Loop {
             Source::Wake.pack(),
             EventFlags::IN,
         )?;
-        for (index, listener) in (0..).zip(&listeners) {
+        for listener in &listeners {
             rustix::io::ioctl_fionbio(&listener.socket, true)?;
-            epoll::add(
-                &poll,
-                &listener.socket,
-                Source::Listener(index).pack(),
-                EventFlags::IN,
-            )?;
         }
         Ok(Loop {
             core,
             poll,
             wakers,
             listeners,
-            starved: Vec::new(),
+            accepts: false,
+            is_starved: false,
             patience: Patience::new(busy_poll),
-            door: Door::new(connections_max),
             inbox: vec![0; EVENTS_MAX * RECEIVE_SIZE].into_boxed_slice(),
         })
     }
@@ -152,6 +147,7 @@ impl Loop {
                 self.carry_on(id);
             }
             let ends = self.core.may_end();
+            self.mind_listeners();
             self.wake_peers();
             if ends {
                 break;
@@ -171,20 +167,20 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let (socket, output) = (&mut connection.socket, connection.session.output());
+        let (socket, output) = (&connection.socket, connection.output());
         if !output.is_empty() && !socket.broken && socket.sending.is_none() {
-            match send(&*socket, output, SEND) {
+            match send(socket, output, SEND) {
                 Ok(size) if size == output.len() => self.core.sent(id),
                 Ok(gone) => self.send_later(id, gone),
                 Err(Errno::AGAIN | Errno::INTR) => self.send_later(id, 0),
-                Err(_) => socket.broken = true,
+                Err(_) => connection.socket.broken = true,
             }
         }
         let Some(connection) = self.core.connection(id) else {
             return;
         };
         let plan = connection.plan();
-        let is_sending = connection.socket.sending.is_some() || !connection.session.output().is_empty();
+        let is_sending = connection.socket.sending.is_some() || !connection.output().is_empty();
         let reads = plan == Plan::Read && !self.core.is_stopping();
         match plan {
             Plan::Close if !is_sending => self.close(id),
@@ -208,11 +204,28 @@ impl Loop {
 
     fn close(&mut self, id: ConnectionId) {
         drop(self.core.close(id));
-        // A descriptor is free again: listeners that found none may go on.
-        for index in self.starved.drain(..) {
-            let socket = &self.listeners[index as usize].socket;
-            if let Err(error) = epoll::add(&self.poll, socket, Source::Listener(index).pack(), EventFlags::IN)
-            {
+        // A descriptor is free again: the listeners may find one now.
+        self.is_starved = false;
+    }
+
+    /// Listens for new connections while they may be accepted.
+    fn mind_listeners(&mut self) {
+        let accepts = !self.is_starved && !self.core.is_stopping() && self.core.may_accept();
+        if accepts == self.accepts {
+            return;
+        }
+        self.accepts = accepts;
+        for (index, listener) in (0..).zip(&self.listeners) {
+            let outcome = match accepts {
+                true => epoll::add(
+                    &self.poll,
+                    &listener.socket,
+                    Source::Listener(index).pack(),
+                    EventFlags::IN,
+                ),
+                false => epoll::delete(&self.poll, &listener.socket),
+            };
+            if let Err(error) = outcome {
                 warn!("epoll: {error}: a listener rests");
             }
         }
@@ -221,7 +234,7 @@ impl Loop {
     /// Takes an output of which `gone` bytes have gone, to be sent when the client has read them.
     fn send_later(&mut self, id: ConnectionId, gone: usize) {
         if let Some(connection) = self.core.connection(id) {
-            let buffer = connection.session.take_output();
+            let buffer = connection.take_output();
             connection.socket.sending = Some(Sending { buffer, gone });
         }
     }
@@ -327,6 +340,9 @@ impl Loop {
         if !flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
             return None;
         }
+        if socket.has_datagrams {
+            return Some(Received::Datagrams);
+        }
         let room = &mut self.inbox[slot * RECEIVE_SIZE..][..RECEIVE_SIZE];
         match recv(&*socket, room, RecvFlags::DONTWAIT) {
             Ok((0, _)) => Some(Received::End),
@@ -344,6 +360,7 @@ impl Loop {
                 Received::Bytes { slot, size } => {
                     turn.received(id, &self.inbox[slot * RECEIVE_SIZE..][..size]);
                 }
+                Received::Datagrams => turn.readable(id),
                 Received::End => turn.ended(id),
                 Received::Broken => {
                     if let Some(socket) = turn.socket(id) {
@@ -354,8 +371,11 @@ impl Loop {
             }
         }
         turn.resume();
-        turn.read_letters(|turn, socket| {
-            let id = turn.open(Socket::new(socket));
+        turn.read_letters(|turn, arrival| {
+            let id = match arrival {
+                Arrival::Connection(socket) => turn.open(Socket::new(socket)),
+                Arrival::Datagrams(socket) => turn.open_datagrams(Socket::of_datagrams(socket)),
+            };
             turn.note(id);
         });
         turn.finish();
@@ -363,20 +383,18 @@ impl Loop {
 
     fn accept(&mut self, index: u32) {
         for _ in 0..ACCEPTS_PER_TURN {
-            if self.core.is_stopping() {
+            if !self.core.accepts_always() && !self.core.may_accept() {
                 return;
             }
             let listener = &self.listeners[index as usize];
             match accept_with(&listener.socket, SocketFlags::CLOEXEC) {
-                Ok(socket) => self.door.admit(&mut self.core, socket, listener.shared),
+                Ok(socket) => self.core.accepted(socket, listener.shared),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
                     warn!("accept: {error}");
                     // It would say so again at once, and without end.
-                    if epoll::delete(&self.poll, listener.socket.as_fd()).is_ok() {
-                        self.starved.push(index);
-                    }
+                    self.is_starved = true;
                     return;
                 }
             }

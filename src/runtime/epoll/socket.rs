@@ -15,6 +15,8 @@ pub(super) struct Socket {
     pub(super) sending: Option<Sending>,
     /// Sending or receiving has failed: nothing more can be said.
     pub(super) broken: bool,
+    /// The core reads and writes datagrams here, and the loop says when there are some.
+    pub(super) has_datagrams: bool,
     /// What the set knows of it. Invariant: the socket is in the set exactly if this is not empty.
     watched: EventFlags,
 }
@@ -25,7 +27,15 @@ impl Socket {
             fd,
             sending: None,
             broken: false,
+            has_datagrams: false,
             watched: EventFlags::empty(),
+        }
+    }
+
+    pub(super) fn of_datagrams(fd: OwnedFd) -> Socket {
+        Socket {
+            has_datagrams: true,
+            ..Socket::new(fd)
         }
     }
 
@@ -59,7 +69,7 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken {
+        if self.sending.is_some() || self.broken || self.has_datagrams {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)

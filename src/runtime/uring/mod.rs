@@ -30,9 +30,8 @@ use std::time::Instant;
 use io_uring::{cqueue, opcode, types};
 use log::{debug, warn};
 
-use super::door::Door;
 use super::sending::Sending;
-use super::{Core, Listener, LoopParts, Patience, Plan, Turn, Wakers};
+use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Turn, Wakers};
 use crate::session::ConnectionId;
 use ring::{Ring, Token};
 use socket::Socket;
@@ -61,7 +60,6 @@ pub struct Loop {
     /// Listeners whose accept failed for want of descriptors or memory: armed again when a connection has closed.
     starved: Vec<u32>,
     patience: Patience,
-    door: Door,
     /// Where the kernel puts the eventfd's count. Boxed: it must not move.
     event_count: Box<u64>,
     is_event_armed: bool,
@@ -74,7 +72,6 @@ impl Loop {
             core,
             wakers,
             listeners,
-            connections_max,
             busy_poll,
         } = parts;
         let ring = Ring::new()?;
@@ -88,7 +85,6 @@ impl Loop {
             wakers,
             listeners,
             patience: Patience::new(busy_poll),
-            door: Door::new(connections_max),
             event_count: Box::new(0),
             is_event_armed: false,
         })
@@ -129,8 +125,8 @@ impl Loop {
             return;
         };
         let plan = connection.plan();
-        let socket = &mut connection.socket;
-        let output = connection.session.output();
+        let output = connection.output();
+        let socket = &connection.socket;
         let has_output = !output.is_empty() && !socket.broken;
         if has_output && socket.sending.is_none() {
             let size = u32::try_from(output.len()).unwrap_or(u32::MAX);
@@ -167,7 +163,11 @@ impl Loop {
             return;
         }
         socket.reading = true;
-        let entry = opcode::RecvMulti::new(types::Fd(socket.raw()), buffers::GROUP).build();
+        let fd = types::Fd(socket.raw());
+        let entry = match socket.has_datagrams {
+            true => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
+            false => opcode::RecvMulti::new(fd, buffers::GROUP).build(),
+        };
         // SAFETY: the entry holds no address; its buffers are the registered ring's.
         unsafe { self.ring.push(entry, Token::Receive(id)) };
     }
@@ -212,12 +212,17 @@ impl Loop {
             // SAFETY: the count is boxed, lives as long as the ring, and nobody reads it.
             unsafe { self.ring.push(entry, Token::Wake) };
         }
-        if self.core.is_stopping() {
+        if self.core.is_stopping() || !self.core.may_accept() {
             return;
         }
         for index in std::mem::take(&mut self.to_accept) {
             let fd = types::Fd(self.listeners[index as usize].socket.as_raw_fd());
-            let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
+            let entry = match self.core.accepts_always() {
+                true => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+                false => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+            };
             // SAFETY: the entry holds no address: peer names are asked for when somebody wants them.
             unsafe { self.ring.push(entry, Token::Accept(index)) };
         }
@@ -289,7 +294,7 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let buffer = connection.session.take_output();
+        let buffer = connection.take_output();
         connection.socket.sending = Some(Sending { buffer, gone });
         self.go_on_sending(id);
     }
@@ -358,8 +363,11 @@ impl Loop {
             }
             self.ring.buffers.publish();
             turn.resume();
-            turn.read_letters(|turn, socket| {
-                let id = turn.open(Socket::new(socket));
+            turn.read_letters(|turn, arrival| {
+                let id = match arrival {
+                    Arrival::Connection(socket) => turn.open(Socket::new(socket)),
+                    Arrival::Datagrams(socket) => turn.open_datagrams(Socket::of_datagrams(socket)),
+                };
                 turn.note(id);
             });
             turn.finish();
@@ -400,7 +408,7 @@ impl Loop {
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         let socket = unsafe { OwnedFd::from_raw_fd(result) };
         let shared = self.listeners[listener as usize].shared;
-        self.door.admit(&mut self.core, socket, shared);
+        self.core.accepted(socket, shared);
     }
 }
 
@@ -411,6 +419,14 @@ fn full_id(turn: &mut Turn<'_, Socket>, id: ConnectionId) -> ConnectionId {
 
 fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, completion: &cqueue::Entry) {
     let (result, flags) = (completion.result(), completion.flags());
+    if let Some(socket) = turn.socket(id)
+        && socket.has_datagrams
+    {
+        socket.reading = false;
+        socket.cancelling = false;
+        turn.readable(id);
+        return;
+    }
     if let Some(buffer) = cqueue::buffer_select(flags) {
         let size = usize::try_from(result).unwrap_or(0);
         // SAFETY: the kernel names this buffer in this very completion, and it is given back below, once.

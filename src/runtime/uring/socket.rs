@@ -21,6 +21,8 @@ pub(super) struct Socket {
     pub(super) broken: bool,
     /// Both directions have been shut down.
     pub(super) shut: bool,
+    /// The core reads and writes datagrams here, and the loop says when there are some.
+    pub(super) has_datagrams: bool,
 }
 
 impl Socket {
@@ -32,6 +34,14 @@ impl Socket {
             sending: None,
             broken: false,
             shut: false,
+            has_datagrams: false,
+        }
+    }
+
+    pub(super) fn of_datagrams(fd: OwnedFd) -> Socket {
+        Socket {
+            has_datagrams: true,
+            ..Socket::new(fd)
         }
     }
 
@@ -57,7 +67,7 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken {
+        if self.sending.is_some() || self.broken || self.has_datagrams {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)
