@@ -67,6 +67,21 @@ impl Connection {
         self.flights.len()
     }
 
+    /// The connection has broken: what was under way is lost, each request an error. What follows, on another
+    /// socket, starts afresh.
+    pub(crate) fn lose(&mut self, tally: &mut Tally) {
+        let lost = self.flights.len() as u64;
+        if lost > 0 {
+            tally.errors_of(lost, || {
+                format!("a connection has ended, and {lost} requests with it")
+            });
+        }
+        self.flights.clear();
+        self.keys.clear();
+        self.carry.clear();
+        self.phase = Phase::Line;
+    }
+
     /// A key that missed and is to be set now.
     pub(crate) fn next_wanted(&mut self) -> Option<u64> {
         self.wanted.pop_front()

@@ -74,6 +74,9 @@ pub(crate) struct Workload {
     /// Set every key once before the traffic starts.
     #[arg(long)]
     pub(crate) prefill: bool,
+    /// Errors (replies that refuse, and requests lost with their connection) up to which the exit code is 0. Above 0, a connection that ends is opened again. Wrong values are never allowed.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) errors_allowed: u64,
     /// Client threads.
     #[arg(long, short = 't', default_value_t = 1)]
     pub(crate) threads: usize,
