@@ -43,6 +43,7 @@ pub(crate) struct Traffic {
     /// Between key and size of a set: flags and exptime.
     pub(crate) set_middle: Vec<u8>,
     pub(crate) on_miss_set: bool,
+    pub(crate) any_order: bool,
     pub(crate) verify: Verify,
     pub(crate) busy_poll: bool,
     /// Mean nanoseconds between requests of one thread (open loop).
@@ -114,7 +115,10 @@ impl<'a> Client<'a> {
         };
         let ring = Ring::new(sockets, input_size)?;
         let count = ring.connections();
-        let connection = || Connection::new(traffic.pipeline, traffic.width as usize, traffic.on_miss_set);
+        let connection = || {
+            Connection::new(traffic.pipeline, traffic.width as usize, traffic.on_miss_set)
+                .in_any_order(traffic.any_order)
+        };
         Ok(Client {
             ring,
             connections: (0..count).map(|_| connection()).collect(),
