@@ -175,7 +175,7 @@ impl Server {
 
     /// Sends a signal and does not wait.
     pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::pidfd_send_signal(&pidfd(&self.process), signal).expect("signal");
+        rustix::process::pidfd_send_signal(pidfd(&self.process), signal).expect("signal");
     }
 
     /// True while the process runs.
