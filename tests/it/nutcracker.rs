@@ -37,8 +37,9 @@ pub(crate) fn binary() -> Option<PathBuf> {
     found
 }
 
-/// The configuration of docs/FLEET.md whose pool has this name, with the addresses of a network.
-pub(crate) fn documented(pool: &str, network: Network) -> String {
+/// The configuration of docs/FLEET.md whose pool has this name, with the addresses of a network, and with patience for
+/// a busy machine: so many milliseconds until a server that does not answer is given up.
+pub(crate) fn documented(pool: &str, network: Network, patience: u32) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FLEET.md");
     let text = fs::read_to_string(path).expect("docs/FLEET.md");
     let mut blocks = text
@@ -47,7 +48,10 @@ pub(crate) fn documented(pool: &str, network: Network) -> String {
         .map(|block| block.split("```").next());
     let block = blocks.find_map(|block| block.filter(|block| block.starts_with(&format!("{pool}:\n"))));
     let block = block.unwrap_or_else(|| panic!("docs/FLEET.md has no pool {pool}"));
+    let timeout = "\n  timeout: 400\n";
+    assert!(block.contains(timeout), "{block}");
     block
+        .replace(timeout, &format!("\n  timeout: {patience}\n"))
         .replace("127.0.0.1:", &format!("{}:", network.host(HOST)))
         .replace("10.0.0.", &network.prefix())
 }
@@ -140,15 +144,18 @@ impl Nutcracker {
             .unwrap_or_else(|| panic!("no {name} in {statistics}"))
     }
 
+    /// The statistics of its servers, by their names.
+    pub(crate) fn servers(&self) -> Vec<Value> {
+        let statistics = self.statistics();
+        let all = statistics.as_object().expect("a pool").values();
+        all.filter(|value| value.is_object()).cloned().collect()
+    }
+
     /// The sum of a figure over the pool's servers.
     pub(crate) fn sum(&self, name: &str) -> u64 {
-        let statistics = self.statistics();
-        let servers = statistics
-            .as_object()
-            .expect("a pool")
-            .values()
-            .filter(|value| value.is_object());
+        let servers = self.servers();
         servers
+            .iter()
             .map(|server| server[name].as_u64().expect("a figure"))
             .sum()
     }

@@ -19,15 +19,21 @@ use crate::nutcracker::{self, Nutcracker, documented};
 const VICTIM: usize = 1;
 /// Requests that a load has under way at most.
 const UNDER_WAY_MAX: u64 = 16;
+/// Milliseconds until a server that hangs is given up.
+const PATIENCE: u32 = 3_000;
 /// Keys set or asked for in one piece: fewer than fill the proxy's buffers.
 const PIECE: usize = 200;
 
-/// Three servers behind a proxy, or nothing where there is no proxy.
+/// Three servers behind a proxy that never gives up one for being slow, or nothing where there is no proxy.
 fn behind(pool: &str) -> Option<(Fleet, Nutcracker, String)> {
+    behind_with(pool, 60_000)
+}
+
+fn behind_with(pool: &str, patience: u32) -> Option<(Fleet, Nutcracker, String)> {
     let binary = nutcracker::binary()?;
     let network = Network::new();
     let fleet = Fleet::start(&binary_under_test(), network, 3);
-    let configuration = documented(pool, network);
+    let configuration = documented(pool, network, patience);
     let proxy = Nutcracker::start(&binary, network, &configuration);
     Some((fleet, proxy, configuration))
 }
@@ -210,7 +216,9 @@ fn counters_balance() {
     assert_eq!((sets, hits), (fleet.sum("cmd_set"), fleet.sum("get_hits")));
     assert_eq!((hits, 0), (fleet.sum("cmd_get"), fleet.sum("get_misses")));
     assert_eq!(2000, fleet.sum("curr_items"));
-    settled(&proxy);
+    until("all is answered", || {
+        proxy.sum("requests") == proxy.sum("responses") && proxy.sum("responses") >= sets + figure("gets")
+    });
     assert_eq!(
         (0, 0),
         (proxy.figure("forward_error"), proxy.figure("server_ejects"))
@@ -223,18 +231,19 @@ fn counters_balance() {
     );
 }
 
-/// Waits until nothing is under way and the proxy's figures say so; then all that was asked was answered, or counted as
-/// lost.
+/// Waits until nothing is under way and the proxy's figures say so: of the servers that did not die everything that was
+/// asked has been answered.
 #[track_caller]
 fn settled(proxy: &Nutcracker) {
-    let mut seen = Value::Null;
     until("the proxy's figures balance", || {
-        let now = proxy.statistics();
-        let queues = proxy.sum("in_queue") + proxy.sum("out_queue");
-        let lost = proxy.sum("requests").checked_sub(proxy.sum("responses"));
-        let quiet = seen == now;
-        seen = now;
-        quiet && queues == 0 && lost == Some(proxy.figure("forward_error"))
+        let servers = proxy.servers();
+        let quiet = |server: &Value| server["in_queue"] == 0 && server["out_queue"] == 0;
+        let balanced = |server: &Value| server["requests"] == server["responses"];
+        servers.iter().all(quiet)
+            && servers
+                .iter()
+                .enumerate()
+                .all(|(index, it)| index == VICTIM || balanced(it))
     });
 }
 
@@ -258,8 +267,8 @@ fn load(loadgen: &Path, proxy: &Nutcracker, words: &str) -> Value {
 }
 
 /// Kills a server in the middle of the traffic that `run` makes again and again, and restarts it. `run` says how many
-/// errors its client has seen: there are none while all servers are well. Gives the sum.
-fn die_and_return(fleet: &mut Fleet, proxy: &Nutcracker, run: impl Fn() -> u64 + Sync) -> u64 {
+/// errors its client has seen: there are none while all servers are well.
+fn die_and_return(fleet: &mut Fleet, proxy: &Nutcracker, run: impl Fn() -> u64 + Sync) {
     let (unwell, done) = (AtomicBool::new(false), AtomicBool::new(false));
     assert_eq!(0, run(), "errors before anything has happened");
     let errors = std::thread::scope(|scope| {
@@ -304,7 +313,6 @@ fn die_and_return(fleet: &mut Fleet, proxy: &Nutcracker, run: impl Fn() -> u64 +
         errors <= ejects * 2 * UNDER_WAY_MAX,
         "{errors} errors of {ejects} failures"
     );
-    errors
 }
 
 /// Sets a flag when it goes, also when a test fails on the way.
@@ -326,13 +334,12 @@ fn a_server_dies_and_returns_under_load() {
         return;
     };
     load(&loadgen, &proxy, "--prefill --keys 2000 --requests 1");
-    let errors = die_and_return(&mut fleet, &proxy, || {
+    die_and_return(&mut fleet, &proxy, || {
         let words = "--pipeline 4 --keys 2000 --multiget 10 --set-share 0.2 --on-miss-set --requests 3000";
         let report = load(&loadgen, &proxy, &format!("{words} --errors-allowed 3000"));
         assert_eq!(Some(0), report["mismatches"].as_u64(), "{report}");
         report["errors"].as_u64().expect("a figure")
     });
-    assert!(errors > 0, "a server has died and nobody has noticed");
 }
 
 /// memtier_benchmark does not know error replies and waits for ever behind one, so the server dies between two runs.
@@ -392,7 +399,7 @@ fn pymemcache_sees_errors_only_until_the_server_is_ejected() {
         return;
     };
     for signal in [Signal::KILL, Signal::STOP] {
-        let Some((mut fleet, proxy, _)) = behind("behind") else {
+        let Some((mut fleet, proxy, _)) = behind_with("behind", PATIENCE) else {
             return;
         };
         let address = [
@@ -416,14 +423,18 @@ fn pymemcache_sees_errors_only_until_the_server_is_ejected() {
         } else {
             fleet.server(VICTIM).signal(signal);
         }
-        // The first request that meets it fails, and every one that the proxy tries it with later.
+        // Of a death an idle proxy may hear before any request; what hangs is met by one, which fails in its time.
         let [requests, errors, hits, _] = round();
-        assert!(errors > 0 && hits > 0, "{signal:?}: {errors} errors, {hits} hits");
+        let noticed = errors > 0 || signal == Signal::KILL;
+        assert!(noticed && hits > 0, "{signal:?}: {errors} errors, {hits} hits");
         assert!(
             errors < requests / 2,
             "{signal:?}: {errors} errors of {requests} requests"
         );
-        assert!(proxy.sum("server_timedout") > 0 || signal == Signal::KILL);
+        until("the proxy says so", || {
+            let timed_out = signal == Signal::KILL || proxy.sum("server_timedout") > 0;
+            timed_out && proxy.figure("server_ejects") > 0
+        });
         until("a whole round of hits without the server", || {
             round()[1..] == [0, 600, 0]
         });
