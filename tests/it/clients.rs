@@ -244,13 +244,7 @@ fn dalli_binary() {
 #[test]
 fn dalli_meta() {
     let probe = "require 'dalli'; Dalli::Protocol::Meta; Dalli::Client.instance_method(:fetch_with_lock)";
-    run(
-        "dalli over meta",
-        Ruby,
-        probe,
-        "dalli_binary_meta.rb",
-        Some("meta"),
-    );
+    run("dalli-meta", Ruby, probe, "dalli_binary_meta.rb", Some("meta"));
 }
 
 #[test]
@@ -301,7 +295,7 @@ fn gomemcache() {
 #[test]
 fn rust_memcache() {
     let program = built("memcache");
-    run("Rust's memcache", Built, &program, &program, None);
+    run("rust-memcache", Built, &program, &program, None);
 }
 
 #[test]
