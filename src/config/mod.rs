@@ -4,6 +4,7 @@
 //! they are in [`Config`].
 
 mod extended;
+mod fleet;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 
 pub use extended::Extended;
+pub use fleet::{Admin, DnsName, Fleet};
 
 /// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
 /// numbers of at most 255, the first at least 1, and nothing else.
@@ -132,6 +134,8 @@ struct Options {
         help_heading = "Own options"
     )]
     eviction: Policy,
+    #[command(flatten)]
+    fleet: fleet::FleetOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -194,6 +198,7 @@ pub struct Config {
     /// What was typed behind -l, for `stats settings`.
     pub listen: Option<String>,
     pub extended: Extended,
+    pub fleet: Fleet,
 }
 
 /// A command line that makes no sense, and the process's exit code, as memcached has it.
@@ -302,6 +307,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         chunk_size: options.slab_min_size,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
         extended,
+        fleet: options.fleet.meaning()?,
     })
 }
 

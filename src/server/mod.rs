@@ -2,6 +2,7 @@
 
 mod daemon;
 mod facts;
+mod fleet;
 mod listen;
 mod port_file;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Config, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Admin, Config, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
@@ -18,6 +19,7 @@ use crate::protocol::Dialects;
 use crate::runtime::uring::{self, Loop, Wakers};
 use crate::runtime::{Clock, CoreParts, Listener};
 use crate::session::Rules;
+use crate::session::fleet::RingAdmin;
 use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
 
@@ -73,7 +75,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     if config.extended.idle_timeout > 0 {
         warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
     }
-    let facts = facts::gather(config, &listeners);
+    let member = member(config, &listening.taken);
+    let facts = facts::gather(config, &listeners, member.for_sessions());
+    let nudge = member.start().map_err(Refusal::os)?;
     let cores = Cores::start(config, listeners, facts)?;
     // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
@@ -89,8 +93,10 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         info!("listening on {address}, {} cores", config.threads);
     }
     for signal in signals.forever() {
-        // Where memcached reads certificates and passwords anew: we have neither.
-        if signal != SIGHUP {
+        // Where memcached reads certificates and passwords anew, the ring file is.
+        if signal == SIGHUP {
+            nudge.nudge();
+        } else {
             info!("Signal {signal}: stopping");
             break;
         }
@@ -196,6 +202,19 @@ impl Cores {
     }
 }
 
+/// The fleet, of which this server is what listens on these ports.
+fn member(config: &Config, taken: &[std::net::SocketAddr]) -> fleet::Member {
+    let mut ports: Vec<u16> = taken.iter().map(std::net::SocketAddr::port).collect();
+    ports.dedup();
+    // That each fits was found when the core's listeners were opened.
+    let core_ports: Vec<u16> = config.core_ports.map_or(Vec::new(), |base| {
+        (0..config.threads)
+            .filter_map(|core| base.checked_add(u16::try_from(core).ok()?))
+            .collect()
+    });
+    fleet::Member::new(&config.fleet, ports, &core_ports)
+}
+
 /// What core `me` listens on alone, with `--core-ports`.
 fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> {
     let Some(base) = config.core_ports else {
@@ -252,6 +271,11 @@ fn rules(config: &Config) -> Rules {
         dump_refused: config.dump_refused,
         watch_refused: config.watch_refused,
         sizes_tracked: config.extended.track_sizes,
+        ring_admin: match config.fleet.admin {
+            Admin::Nobody => RingAdmin::Nobody,
+            Admin::Local => RingAdmin::Local,
+            Admin::Anyone => RingAdmin::Anyone,
+        },
         clock_may_be_moved: config.extended.relaxed_privileges,
         version: PROTOCOL_VERSION,
     }

@@ -7,7 +7,7 @@
 use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
 use super::statistics::{self, More, Totals};
-use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, settings};
+use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, fleet, settings};
 use crate::protocol::{self, Control, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
 use crate::shard;
 
@@ -54,6 +54,8 @@ enum Course {
     Say(Word),
     Version,
     Settings,
+    /// What there is to say of the published ring.
+    Fleet,
     /// A single line of statistics.
     Line(&'static [u8], &'static [u8]),
     Order(Order, Answer),
@@ -82,6 +84,10 @@ impl Orders {
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
     ) -> bool {
+        if let Control::Fleet(asked) = control {
+            fleet::answer(asked, spelling, pipeline, desk);
+            return true;
+        }
         let course = course(control, desk);
         let out = pipeline.writer(desk.buffers);
         let kind = match course {
@@ -96,6 +102,13 @@ impl Orders {
             Course::Settings => {
                 settings::settings(desk.facts, |name, value| {
                     protocol::write_stat(out, spelling, name, value)
+                });
+                protocol::write_stats_end(out, spelling);
+                return true;
+            }
+            Course::Fleet => {
+                desk.facts.fleet.statistics(&mut |name, value| {
+                    protocol::write_stat(out, spelling, name.as_bytes(), value.as_bytes());
                 });
                 protocol::write_stats_end(out, spelling);
                 return true;
@@ -323,6 +336,7 @@ fn statistics_course<S: Shards, W: Wire>(what: Stats, desk: &Desk<'_, S, W>) -> 
     match what {
         Stats::General => Course::Order(Order::Statistics, Answer::GeneralStatistics),
         Stats::Settings => Course::Settings,
+        Stats::Cluster => Course::Fleet,
         Stats::Items => Course::Order(Order::Bands, Answer::Items),
         Stats::Slabs => Course::Order(Order::Bands, Answer::Slabs),
         Stats::Sizes if rules.sizes_tracked => Course::Walk(Walk::Sizes, None, 0),

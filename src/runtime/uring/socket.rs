@@ -1,9 +1,10 @@
 //! A connection's socket, as the io_uring loop keeps it.
 
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, sendmsg};
 
 use crate::session::Wire;
 
@@ -77,5 +78,16 @@ impl Wire for Socket {
             flags,
         )
         .unwrap_or(0)
+    }
+
+    fn is_local(&self) -> bool {
+        // A socket that is no longer connected has no peer to be trusted.
+        rustix::net::getpeername(self.fd.as_fd()).is_ok_and(|peer| match peer {
+            None => true,
+            Some(peer) => match SocketAddr::try_from(peer.clone()) {
+                Ok(peer) => peer.ip().to_canonical().is_loopback(),
+                Err(_) => peer.address_family() == AddressFamily::UNIX,
+            },
+        })
     }
 }

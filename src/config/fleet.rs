@@ -1,0 +1,130 @@
+//! The options about the fleet: where the published ring comes from, and who may set it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cluster::Server;
+
+/// As typed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The published ring (config get cluster)")]
+pub(super) struct FleetOptions {
+    /// Publish the servers of this file; it is read again when it changes, and on SIGHUP
+    #[arg(long, value_name = "PATH", conflicts_with = "ring_self")]
+    ring_file: Option<PathBuf>,
+    /// Ask these servers for the ring, beside those that it names
+    #[arg(long, value_name = "HOST:PORT,...", conflicts_with = "ring_self")]
+    ring_peers: Option<String>,
+    /// Publish the servers of this DNS name: an SRV record (_memcached._tcp.NAME), or addresses and a port
+    #[arg(long, value_name = "NAME[:PORT]", conflicts_with = "ring_self")]
+    ring_dns: Option<String>,
+    /// Name server to ask, instead of the system's
+    #[arg(long, value_name = "IP[:PORT]", requires = "ring_dns", value_parser = name_server)]
+    ring_dns_server: Option<SocketAddr>,
+    /// Publish this server alone under this name; with --core-ports each core of it
+    #[arg(long, value_name = "HOST")]
+    ring_self: Option<String>,
+    /// Who may set the ring by config set and config delete
+    #[arg(long, value_name = "WHO", default_value = "nobody")]
+    ring_admin: Admin,
+}
+
+/// Who may set the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Admin {
+    Nobody,
+    /// Clients on a unix socket or a loopback address
+    Local,
+    Anyone,
+}
+
+/// A DNS name that stands for a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsName {
+    /// With an underscore in front it is an SRV record's.
+    pub name: String,
+    /// Of the servers; an SRV record says it itself.
+    pub port: u16,
+}
+
+/// As meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    pub file: Option<PathBuf>,
+    pub peers: Vec<Server>,
+    pub dns: Option<DnsName>,
+    pub name_server: Option<SocketAddr>,
+    pub own_name: Option<String>,
+    pub admin: Admin,
+}
+
+impl Fleet {
+    /// Whether there is a fleet to look after.
+    pub fn is_wanted(&self) -> bool {
+        self.file.is_some()
+            || !self.peers.is_empty()
+            || self.dns.is_some()
+            || self.own_name.is_some()
+            || self.admin != Admin::Nobody
+    }
+}
+
+impl FleetOptions {
+    pub(super) fn meaning(self) -> Result<Fleet, String> {
+        let peers = match &self.ring_peers {
+            None => Vec::new(),
+            Some(list) => Server::parse_list(list)
+                .map_err(|error| format!("--ring-peers {list}: column {}: {}", error.column, error.what))?,
+        };
+        let dns = self.ring_dns.as_deref().map(dns_name).transpose()?;
+        if let Some(name) = &self.ring_self {
+            // The notation has a port, which the server knows better.
+            let server: Server = name
+                .parse()
+                .map_err(|error| format!("--ring-self {name}: {error}"))?;
+            if server.host != *name {
+                return Err(format!(
+                    "--ring-self {name}: a host alone, the port is the server's"
+                ));
+            }
+        }
+        // -d leaves the folder in which the path was typed.
+        let file = self
+            .ring_file
+            .map(|path| std::path::absolute(&path).map_err(|error| format!("--ring-file: {error}")))
+            .transpose()?;
+        Ok(Fleet {
+            file,
+            peers,
+            dns,
+            name_server: self.ring_dns_server,
+            own_name: self.ring_self,
+            admin: self.ring_admin,
+        })
+    }
+}
+
+/// `NAME` or `NAME:PORT`.
+fn dns_name(text: &str) -> Result<DnsName, String> {
+    let server: Server = text
+        .parse()
+        .map_err(|error| format!("--ring-dns {text}: {error}"))?;
+    if server.name.is_some() || server.weight != 1 {
+        return Err(format!("--ring-dns {text}: expected a name and a port"));
+    }
+    Ok(DnsName {
+        name: server.host,
+        port: server.port,
+    })
+}
+
+/// `IP` or `IP:PORT`.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    /// DNS's.
+    const PORT: u16 = 53;
+    text.parse()
+        .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, PORT)))
+        .map_err(|_| "expected an IP address, and perhaps a port".to_owned())
+}
