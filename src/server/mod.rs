@@ -202,17 +202,15 @@ impl Cores {
     }
 }
 
-/// The fleet, of which this server is what listens on these ports.
+/// The fleet, of which this server is what listens here.
 fn member(config: &Config, taken: &[std::net::SocketAddr]) -> fleet::Member {
-    let mut ports: Vec<u16> = taken.iter().map(std::net::SocketAddr::port).collect();
-    ports.dedup();
     // That each fits was found when the core's listeners were opened.
     let core_ports: Vec<u16> = config.core_ports.map_or(Vec::new(), |base| {
         (0..config.threads)
             .filter_map(|core| base.checked_add(u16::try_from(core).ok()?))
             .collect()
     });
-    fleet::Member::new(&config.fleet, ports, &core_ports)
+    fleet::Member::new(&config.fleet, taken, &core_ports)
 }
 
 /// What core `me` listens on alone, with `--core-ports`.

@@ -6,12 +6,15 @@
 
 mod classic;
 mod clients;
+mod cluster;
 mod connections;
 mod cores;
 mod differential;
 mod dumps;
+mod fleet_clients;
 mod harness;
 mod layers;
+mod name_server;
 mod process;
 mod sandbox;
 mod statistics;

@@ -47,8 +47,8 @@ pub(super) struct Member {
     board: Arc<Board>,
     fleet: config::Fleet,
     file: Option<Watched>,
-    /// The ports on which this server listens, by which it knows itself in a ring.
-    ports: Vec<u16>,
+    /// Where this server listens, by which it knows itself in a ring.
+    listens: Vec<SocketAddr>,
     /// Whether DNS could not be asked the last time.
     dns_failing: bool,
 }
@@ -63,28 +63,29 @@ impl Nudge {
 }
 
 impl Member {
-    /// Publishes what there is to publish before anybody is served: the file's ring, or this server itself. `core_ports`
-    /// are those of single cores, if they have any.
-    pub(super) fn new(fleet: &config::Fleet, ports: Vec<u16>, core_ports: &[u16]) -> Member {
+    /// Publishes what there is to publish before anybody is served: the file's ring, or this server itself. It listens
+    /// where `shared` says, and each core by itself on a port of `core_ports`, if there are any.
+    pub(super) fn new(fleet: &config::Fleet, shared: &[SocketAddr], core_ports: &[u16]) -> Member {
         let mut member = Member {
             board: Arc::default(),
             fleet: fleet.clone(),
             file: fleet.file.clone().map(Watched::new),
-            ports,
+            listens: shared.to_vec(),
             dns_failing: false,
         };
         if let Some(file) = &mut member.file {
             file.read(&member.board);
         }
         if let Some(name) = &fleet.own_name {
-            let ports = if core_ports.is_empty() {
-                &member.ports[..]
-            } else {
-                core_ports
-            };
+            let mut ports: Vec<u16> = shared.iter().map(SocketAddr::port).collect();
+            ports.dedup();
+            let ports = if core_ports.is_empty() { &ports } else { core_ports };
             publish_own(&member.board, name, ports);
         }
-        member.ports.extend(core_ports);
+        for address in shared {
+            let of_cores = core_ports.iter().map(|&port| SocketAddr::new(address.ip(), port));
+            member.listens.extend(of_cores);
+        }
         member
     }
 
@@ -248,9 +249,14 @@ impl Member {
         }
     }
 
-    /// Whether that is this server: one of its ports at one of this machine's addresses.
+    /// Whether that is this server: where it listens, or one of its ports at any address of this machine.
     fn is_me(&self, server: &Server) -> bool {
-        self.ports.contains(&server.port) && server.ip.is_some_and(is_of_this_machine)
+        server.ip.is_some_and(|ip| {
+            self.listens.iter().any(|listens| {
+                let is_here = listens.ip() == ip || listens.ip().is_unspecified() && is_of_this_machine(ip);
+                listens.port() == server.port && is_here
+            })
+        })
     }
 }
 
@@ -269,14 +275,13 @@ fn publish_own(board: &Board, name: &str, ports: &[u16]) {
         .find(|ip| ip.is_ipv4())
         .or(addresses.first())
         .copied();
-    let mut servers: Vec<Server> = ports
+    let servers: Vec<Server> = ports
         .iter()
         .map(|&port| Server {
             ip,
             ..Server::new(name, port)
         })
         .collect();
-    servers.dedup();
     match RingVersion::new(unix_time()).and_then(|version| PublishedRing::new(version, &servers)) {
         Some(ring) => {
             board.adopt(ring, Source::Own);
