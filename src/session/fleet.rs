@@ -30,7 +30,7 @@ pub trait Fleet: Debug + Send + Sync {
     /// Publishes nothing from now on. Returns whether there was a ring.
     fn withdraw(&self) -> bool;
 
-    /// Calls `line` with the name and value of every figure.
+    /// Calls `line` with the name and value of every figure; never, for a server that is of no fleet.
     fn statistics(&self, line: &mut dyn FnMut(&str, &str));
 }
 

@@ -107,10 +107,15 @@ impl Orders {
                 return true;
             }
             Course::Fleet => {
+                let mut is_of_a_fleet = false;
                 desk.facts.fleet.statistics(&mut |name, value| {
+                    is_of_a_fleet = true;
                     protocol::write_stat(out, spelling, name.as_bytes(), value.as_bytes());
                 });
-                protocol::write_stats_end(out, spelling);
+                match is_of_a_fleet {
+                    true => protocol::write_stats_end(out, spelling),
+                    false => protocol::say(out, spelling, Word::NoSuchStats),
+                }
                 return true;
             }
             Course::Line(name, value) => {

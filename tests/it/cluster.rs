@@ -337,7 +337,7 @@ fn without_a_ring_it_is_a_memcached() {
             .check_bytes(asked.as_bytes(), refused.repeat(2).as_bytes());
     }
     let server = Server::start(&[]);
-    server.connect().check("stats cluster\n", "END\n");
+    server.connect().check("stats cluster\n", "ERROR\n");
 }
 
 #[test]

@@ -23,12 +23,19 @@ const PATIENCE_ONE: Duration = Duration::from_millis(900);
 const TTL_MAX: Duration = Duration::from_secs(30);
 
 pub(super) struct Names {
-    resolver: TokioResolver,
+    /// Or why there is none: then hosts are known by their addresses alone.
+    resolver: Result<TokioResolver, String>,
 }
 
 impl Names {
     /// Asks `name_server`, or those that the system is configured for. To be called inside the runtime.
-    pub(super) fn new(name_server: Option<SocketAddr>) -> Result<Names, String> {
+    pub(super) fn new(name_server: Option<SocketAddr>) -> Names {
+        Names {
+            resolver: Names::resolver(name_server),
+        }
+    }
+
+    fn resolver(name_server: Option<SocketAddr>) -> Result<TokioResolver, String> {
         let mut builder = match name_server {
             None => TokioResolver::builder_tokio().map_err(|error| error.to_string())?,
             Some(address) => {
@@ -47,8 +54,7 @@ impl Names {
         options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
         options.positive_max_ttl = Some(TTL_MAX);
         options.negative_max_ttl = Some(TTL_MAX);
-        let resolver = builder.build().map_err(|error| error.to_string())?;
-        Ok(Names { resolver })
+        builder.build().map_err(|error| error.to_string())
     }
 
     /// The servers that a name stands for, sorted by host and port; one at least.
@@ -66,7 +72,12 @@ impl Names {
     async fn find(&self, asked: &DnsName) -> Result<Vec<Server>, String> {
         let mut servers = Vec::new();
         if asked.name.starts_with('_') {
-            let answer = self.resolver.srv_lookup(asked.name.as_str()).await;
+            let answer = self
+                .resolver
+                .as_ref()
+                .map_err(String::clone)?
+                .srv_lookup(asked.name.as_str())
+                .await;
             let answer = answer.map_err(|error| error.to_string())?;
             for record in answer.answers() {
                 let RData::SRV(srv) = &record.data else {
@@ -91,7 +102,12 @@ impl Names {
 
     /// A host's addresses, sorted.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
-        let answer = self.resolver.lookup_ip(host).await;
+        let answer = self
+            .resolver
+            .as_ref()
+            .map_err(String::clone)?
+            .lookup_ip(host)
+            .await;
         let answer = answer.map_err(|error| format!("{host}: {error}"))?;
         let mut addresses: Vec<IpAddr> = answer.iter().collect();
         addresses.sort();

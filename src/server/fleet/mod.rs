@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{Level, debug, error, log, warn};
+use log::{Level, debug, log, warn};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -117,14 +117,9 @@ impl Member {
     }
 
     async fn watch(mut self, nudge: &Notify) {
-        let names = match Names::new(self.fleet.name_server) {
-            Ok(names) => names,
-            Err(mistake) => {
-                error!("ring: name servers: {mistake}; hosts are asked by address only, and DNS not at all");
-                return self.watch_file(nudge).await;
-            }
-        };
-        let mut turn = 0;
+        let names = Arc::new(Names::new(self.fleet.name_server));
+        // Servers that were started together begin with different ones.
+        let mut turn = usize::from(std::hash::RandomState::new().hash_one(0) as u16);
         let mut next_round = Instant::now();
         loop {
             let next = match self.file {
@@ -141,14 +136,6 @@ impl Member {
         }
     }
 
-    /// All that is left to do without name servers.
-    async fn watch_file(&mut self, nudge: &Notify) {
-        loop {
-            let nudged = wait(nudge, Instant::now() + LOOK_INTERVAL).await;
-            self.look(nudged);
-        }
-    }
-
     fn look(&mut self, nudged: bool) {
         match &mut self.file {
             Some(file) if nudged => file.read(&self.board),
@@ -158,20 +145,18 @@ impl Member {
     }
 
     /// Asks DNS and some of the others.
-    async fn round(&mut self, names: &Names, turn: usize) {
+    async fn round(&mut self, names: &Arc<Names>, turn: usize) {
         let from_dns = self.ask_dns(names).await;
         let others = self.others(&from_dns);
         self.board.count(|counts| counts.peers = others.len() as u64);
         let start = turn.wrapping_mul(PEERS_PER_ROUND);
-        let mut asked = Vec::new();
-        for index in 0..others.len().min(PEERS_PER_ROUND) {
-            let server = &others[start.wrapping_add(index) % others.len()];
-            let name = server.address();
-            match names.reach(server).await {
-                Ok(address) => asked.push((name, tokio::spawn(peers::ask(address)))),
-                Err(mistake) => self.failed(&name, &mistake),
-            }
-        }
+        let asked: Vec<_> = (0..others.len().min(PEERS_PER_ROUND))
+            .map(|index| {
+                let server = others[start.wrapping_add(index) % others.len()].clone();
+                let names = names.clone();
+                (server.address(), tokio::spawn(ask(names, server)))
+            })
+            .collect();
         for (name, answer) in asked {
             match answer.await {
                 Ok(answer) => self.take(name, answer),
@@ -257,6 +242,14 @@ impl Member {
                 listens.port() == server.port && is_here
             })
         })
+    }
+}
+
+/// Finds a server and asks it.
+async fn ask(names: Arc<Names>, server: Server) -> Answer {
+    match names.reach(&server).await {
+        Ok(address) => peers::ask(address).await,
+        Err(mistake) => Answer::Failed(mistake),
     }
 }
 
