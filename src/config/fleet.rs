@@ -128,3 +128,65 @@ fn name_server(text: &str) -> Result<SocketAddr, String> {
         .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, PORT)))
         .map_err(|_| "expected an IP address, and perhaps a port".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        fleet: FleetOptions,
+    }
+
+    fn fleet(line: &str) -> Result<Fleet, String> {
+        let words = std::iter::once("ringcached").chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        line.fleet.meaning()
+    }
+
+    #[test]
+    fn what_is_typed_is_meant() {
+        let nothing = fleet("").unwrap();
+        assert!(!nothing.is_wanted());
+        assert_eq!(Admin::Nobody, nothing.admin);
+        let all = fleet(
+            "--ring-file /etc/ring --ring-peers a:1,[::1]:2 --ring-dns _memcached._tcp.cache --ring-dns-server ::1",
+        );
+        let all = all.unwrap();
+        assert_eq!(Some(PathBuf::from("/etc/ring")), all.file);
+        assert_eq!(vec![Server::new("a", 1), Server::new("::1", 2)], all.peers);
+        let name = "_memcached._tcp.cache".to_owned();
+        assert_eq!(Some(DnsName { name, port: 11211 }), all.dns);
+        assert_eq!("[::1]:53".parse().ok(), all.name_server);
+        assert!(fleet("--ring-file ring").unwrap().file.unwrap().is_absolute());
+        for line in [
+            "--ring-self cache-1",
+            "--ring-admin local",
+            "--ring-dns cache:11212",
+        ] {
+            assert!(fleet(line).unwrap().is_wanted(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "--ring-peers a:x",
+            "--ring-peers ,",
+            "--ring-self a:1",
+            "--ring-self a|b",
+            "--ring-self a --ring-file b",
+            "--ring-self a --ring-dns b",
+            "--ring-dns a:0",
+            "--ring-dns a:1:2",
+            "--ring-dns-server 127.0.0.1",
+            "--ring-dns a --ring-dns-server b",
+            "--ring-admin all",
+        ] {
+            assert!(fleet(line).is_err(), "{line}");
+        }
+    }
+}

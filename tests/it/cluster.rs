@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Server, nothing_within, scratch_folder, skip, spell, testing_memcached};
+use crate::harness::{
+    Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip, spell,
+    testing_memcached,
+};
 use crate::name_server::NameServer;
 
 /// All nodes have a ring that one of them was told after this long, at most.
@@ -404,6 +407,45 @@ fn a_ring_is_set_by_those_who_may() {
     }
 }
 
+/// Whoever may open the socket is on this machine.
+#[test]
+fn a_client_of_a_unix_socket_is_local() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+
+    if is_memcached() {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.file("socket");
+    let mut process = Command::new(binary_under_test())
+        .args(["-s", &path, "--ring-admin", "local"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the server");
+    let started = Instant::now();
+    let talk = || -> std::io::Result<String> {
+        let mut client = loop {
+            match UnixStream::connect(&path) {
+                Ok(client) => break client,
+                Err(error) if started.elapsed() > DEADLINE => return Err(error),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        client.set_read_timeout(Some(DEADLINE))?;
+        client.write_all(push("3\na||1\n").as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line)?;
+        Ok(line)
+    };
+    let said = talk();
+    process.kill().expect("kill");
+    process.wait().expect("wait");
+    assert_eq!("STORED\r\n", said.expect("an answer"));
+}
+
 #[test]
 fn the_file_is_read_again() {
     if is_memcached() {
@@ -643,7 +685,7 @@ fn a_ring_by_addresses() {
     for _ in 0..20 {
         let port = Server::start(&[]).port().to_string();
         let Ok(server) = Server::launch(
-            &crate::harness::binary_under_test(),
+            &binary_under_test(),
             &[
                 "-p",
                 &port,
@@ -685,7 +727,7 @@ fn each_core_is_published_as_a_node_of_its_own() {
             "--ring-self",
             "localhost",
         ];
-        let Ok(server) = Server::launch(&crate::harness::binary_under_test(), &options) else {
+        let Ok(server) = Server::launch(&binary_under_test(), &options) else {
             continue;
         };
         let payload = published(&server).expect("a ring");

@@ -223,7 +223,8 @@ impl Driven {
             dump_refused: false,
             watch_refused: false,
             sizes_tracked: true,
-            ring_admin: RingAdmin::Nobody,
+            // And no client here is on the server's machine.
+            ring_admin: RingAdmin::Local,
             clock_may_be_moved: true,
             version: "1.6.45",
         };
