@@ -4,6 +4,8 @@
 //! carry them. Few have a meaning here: there are no slab classes to rebalance, no LRU segments and no crawler thread
 //! to tune. Those are shown by `stats settings` as they were given, and nothing else comes of them.
 
+use super::{EX_FAILURE, EX_USAGE, Misuse};
+
 /// What the extended options say, with memcached's defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extended {
@@ -96,13 +98,32 @@ const WITHOUT_MEANING: [&str; 15] = [
     "ssl_min_version",
 ];
 
+/// Of external storage, which start scripts of some charts ask for: accepted and said to have no effect.
+const EXTERNAL: [&str; 14] = [
+    "ext_path",
+    "ext_page_size",
+    "ext_wbuf_size",
+    "ext_threads",
+    "ext_io_depth",
+    "ext_item_size",
+    "ext_item_age",
+    "ext_low_ttl",
+    "ext_recache_rate",
+    "ext_compact_under",
+    "ext_drop_under",
+    "ext_max_sleep",
+    "ext_max_frag",
+    "ext_drop_unread",
+];
+
 /// Accepted, and said to be dead, as memcached says it.
 const DEPRECATED: [&str; 3] = ["inline_ascii_resp", "no_inline_ascii_resp", "resp_obj_mem_limit"];
 
 impl Extended {
-    /// Reads the lists of all `-o` options in order.
-    pub(super) fn parse(lists: &[String]) -> Result<Extended, String> {
+    /// Reads the lists of all `-o` options in order. What has no effect is added to `notes`.
+    pub(super) fn parse(lists: &[String], notes: &mut Vec<String>) -> Result<Extended, Misuse> {
         let mut extended = Extended::default();
+        let mut external = false;
         for option in lists
             .iter()
             .flat_map(|list| list.split(','))
@@ -112,10 +133,23 @@ impl Extended {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
             };
-            extended.take(name, value)?;
+            external |= EXTERNAL.contains(&name);
+            extended
+                .take(name, value)
+                .map_err(|message| Misuse::new(EX_FAILURE, message))?;
         }
         if extended.hot_lru_pct + extended.warm_lru_pct > 80 {
-            return Err("hot_lru_pct + warm_lru_pct cannot be more than 80% combined".to_owned());
+            let message = "hot_lru_pct + warm_lru_pct cannot be more than 80% combined";
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+        if extended.temp_lru && !extended.lru_maintainer {
+            let message = "temporary_ttl requires lru_maintainer to be enabled";
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+        if external {
+            notes.push(
+                "-o ext_... has no effect: there is no external storage, items stay in memory".to_owned(),
+            );
         }
         Ok(extended)
     }
@@ -197,6 +231,7 @@ impl Extended {
             "no_drop_privileges" => self.drop_privileges = false,
             "relaxed_privileges" => self.relaxed_privileges = true,
             _ if WITHOUT_MEANING.contains(&name) => {}
+            _ if EXTERNAL.contains(&name) => {}
             _ if DEPRECATED.contains(&name) => eprintln!("-o {name}: DEPRECATED, and without effect"),
             _ => return Err(format!("Illegal suboption \"{name}\"")),
         }
@@ -216,8 +251,8 @@ fn leading_number(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn parse(list: &str) -> Result<Extended, String> {
-        Extended::parse(&[list.to_owned()])
+    fn parse(list: &str) -> Result<Extended, Misuse> {
+        Extended::parse(&[list.to_owned()], &mut Vec::new())
     }
 
     #[test]
@@ -230,12 +265,15 @@ mod tests {
             String::new(),
             "hot_lru_pct=30,warm_lru_pct=50".to_owned(),
         ];
-        let extended = Extended::parse(&lists).unwrap();
+        let extended = Extended::parse(&lists, &mut Vec::new()).unwrap();
         assert_eq!(
             (extended.idle_timeout, extended.hot_lru_pct, extended.warm_lru_pct),
             (3, 30, 50)
         );
-        assert_eq!(Extended::parse(&[]).unwrap(), Extended::default());
+        assert_eq!(
+            Extended::parse(&[], &mut Vec::new()).unwrap(),
+            Extended::default()
+        );
     }
 
     #[test]
@@ -252,12 +290,13 @@ mod tests {
             "hash_algorithm=md5",
             "tail_repair_time=9",
             "watcher_logbuf_size=x",
+            "temporary_ttl=61,no_lru_maintainer",
         ] {
             assert!(parse(list).is_err(), "{list}");
         }
         assert_eq!(
             parse("modern,nonsense=1"),
-            Err("Illegal suboption \"nonsense\"".to_owned())
+            Err(Misuse::new(1, "Illegal suboption \"nonsense\""))
         );
     }
 }

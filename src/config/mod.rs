@@ -4,122 +4,148 @@
 //! they are in [`Config`].
 
 mod extended;
+mod file;
 mod fleet;
+mod listen;
+mod words;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use extended::Extended;
 pub use fleet::{Admin, DnsName, Fleet};
+use words::{factor, number, octal, path, text};
 
 /// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
 /// numbers of at most 255, the first at least 1, and nothing else.
 pub const PROTOCOL_VERSION: &str = "1.6.45";
 
-/// A memcached-protocol cache server: thread per core, shared nothing.
+/// The options, spelled as memcached's. Values are read as memcached reads them (`words`): what makes no sense is
+/// refused by [`meaning`], in memcached's words and with its exit codes.
 #[derive(Debug, Parser)]
-#[command(name = "ringcached", version = PROTOCOL_VERSION, disable_version_flag = true, args_override_self = true)]
 #[command(
-    after_help = "Options that memcached knows and that are not listed here come with a later version."
+    name = "ringcached",
+    about = "A memcached-protocol cache server: thread per core, shared nothing"
 )]
+#[command(version = PROTOCOL_VERSION, disable_version_flag = true)]
+#[command(args_override_self = true, infer_long_args = true)]
 struct Options {
     /// TCP port to listen on; 0 for none, -1 for any that is free
-    #[arg(
-        short,
-        long,
-        value_name = "NUM",
-        default_value_t = 11211,
-        allow_negative_numbers = true
-    )]
-    port: i32,
-    /// UDP port; only 0 (off) is served
-    #[arg(
-        short = 'U',
-        long,
-        value_name = "NUM",
-        default_value_t = 0,
-        allow_negative_numbers = true
-    )]
+    #[arg(short, long, value_name = "NUM", value_parser = number)]
+    port: Option<i32>,
+    /// UDP port to listen on, the TCP port too unless -p is given; 0 for none, -1 for any that is free
+    #[arg(short = 'U', long, value_name = "NUM", default_value = "0", value_parser = number)]
     udp_port: i32,
     /// unix-socket to listen on, instead of any network
-    #[arg(short = 's', long, value_name = "FILE")]
+    #[arg(short = 's', long, value_name = "FILE", value_parser = path)]
     unix_socket: Option<PathBuf>,
     /// Permissions of the unix socket, in octal
     #[arg(short = 'a', long, value_name = "MASK", default_value = "0700", value_parser = octal)]
     unix_mask: u32,
-    /// Addresses to listen on, separated by commas; default all
-    #[arg(short, long, value_name = "ADDR", value_delimiter = ',')]
+    /// Obey the shutdown command
+    #[arg(short = 'A', long)]
+    enable_shutdown: bool,
+    /// Addresses to listen on, each with a port of its own or that of -p, separated by commas; default all
+    #[arg(short, long, value_name = "ADDR", value_parser = text)]
     listen: Vec<String>,
-    /// Ignored unless root is to be dropped, which a later version does
-    #[arg(short, long, value_name = "USER")]
+    /// Run in the background
+    #[arg(short, long)]
+    daemon: bool,
+    /// Let the process leave a core file, of any size
+    #[arg(short = 'r', long)]
+    enable_coredumps: bool,
+    /// The user to become; root must name one, and nobody else can become another
+    #[arg(short, long, value_name = "USER", value_parser = text)]
     user: Option<String>,
     /// Item memory in megabytes
-    #[arg(short, long, value_name = "MB", default_value_t = 64)]
-    memory_limit: u64,
+    #[arg(short, long, value_name = "MB", default_value = "64", value_parser = number)]
+    memory_limit: i32,
     /// Refuse stores when memory is full, instead of evicting
     #[arg(short = 'M', long)]
     disable_evictions: bool,
     /// Most connections at a time
-    #[arg(short, long, value_name = "NUM", default_value_t = 1024)]
-    conn_limit: usize,
+    #[arg(short, long, value_name = "NUM", default_value = "1024", value_parser = number)]
+    conn_limit: i32,
+    /// Lock all memory, so that none is swapped out
+    #[arg(short = 'k', long)]
+    lock_memory: bool,
+    /// Say more; twice: what clients ask, too; three times: everything
+    #[arg(short, long, value_name = "ANY", num_args = 0..=1, require_equals = true, action = ArgAction::Append)]
+    #[arg(default_missing_value = "", value_parser = text)]
+    verbose: Vec<String>,
+    /// Print the licence
+    #[arg(short = 'i', long)]
+    license: bool,
+    /// Print the version
+    #[arg(short = 'V', long)]
+    version: bool,
     /// Write a pid file
-    #[arg(short = 'P', long, value_name = "FILE")]
+    #[arg(short = 'P', long, value_name = "FILE", value_parser = path)]
     pidfile: Option<PathBuf>,
+    /// Slab growth factor: accepted and shown, sizes of chunks are chosen by themselves
+    #[arg(short = 'f', long, value_name = "FACTOR", default_value = "1.25", value_parser = factor)]
+    slab_growth_factor: f64,
+    /// Smallest chunk: accepted and shown, sizes of chunks are chosen by themselves
+    #[arg(short = 'n', long, value_name = "BYTES", default_value = "48", value_parser = number)]
+    slab_min_size: i32,
+    /// Accepted: the system gives large pages by itself where it is set up to
+    #[arg(short = 'L', long)]
+    enable_largepages: bool,
+    /// Character between a key's prefix and the rest; turns stats detail on
+    #[arg(short = 'D', value_name = "CHAR", value_parser = text)]
+    prefix_delimiter: Option<String>,
     /// Threads, each with its own core and shard; default as many as the CPUs this process may use
-    #[arg(short, long, value_name = "NUM")]
-    threads: Option<usize>,
+    #[arg(short, long, value_name = "NUM", value_parser = number)]
+    threads: Option<i32>,
     /// Requests of one connection before the others get a turn; default: as many as fit in one receive buffer
-    #[arg(short = 'R', long, value_name = "NUM")]
-    max_reqs_per_event: Option<usize>,
+    #[arg(short = 'R', long, value_name = "NUM", value_parser = number)]
+    max_reqs_per_event: Option<i32>,
     /// No cas uniques
     #[arg(short = 'C', long)]
     disable_cas: bool,
     /// Length of the queue of connections that wait to be accepted
-    #[arg(short = 'b', long, value_name = "NUM", default_value_t = 1024)]
+    #[arg(short = 'b', long, value_name = "NUM", default_value = "1024", value_parser = number)]
     listen_backlog: i32,
-    /// Protocol of all connections; auto decides by the first byte
-    #[arg(short = 'B', long, value_name = "NAME", default_value = "auto")]
-    protocol: Protocol,
+    /// Protocol of all connections: ascii, binary, or auto, which decides by the first byte; default auto
+    #[arg(short = 'B', long, value_name = "NAME", value_parser = text)]
+    protocol: Option<String>,
     /// Largest item, in bytes or with k or m
-    #[arg(short = 'I', long, value_name = "SIZE", default_value = "1m", value_parser = item_size)]
-    max_item_size: usize,
+    #[arg(short = 'I', long, value_name = "SIZE", default_value = "1m", value_parser = words::size)]
+    max_item_size: i64,
+    // Told as what it is by those who have it; nobody is to find its name in the help.
+    #[arg(short = 'S', long, hide = true)]
+    enable_sasl: bool,
     /// Refuse flush_all
     #[arg(short = 'F', long)]
     disable_flush_all: bool,
-    /// Say more; twice: everything
-    #[arg(short, long, action = ArgAction::Count)]
-    verbose: u8,
-    /// Run in the background
-    #[arg(short, long)]
-    daemon: bool,
-    /// Obey the shutdown command
-    #[arg(short = 'A', long)]
-    enable_shutdown: bool,
-    /// Character between a key's prefix and the rest; turns stats detail on
-    #[arg(short = 'D', value_name = "CHAR")]
-    prefix_delimiter: Option<char>,
     /// Refuse to list keys: stats cachedump, stats detail, lru_crawler metadump and mgdump
     #[arg(short = 'X', long)]
     disable_dumping: bool,
     /// Refuse the watch command
     #[arg(short = 'W', long)]
     disable_watch: bool,
-    /// Slab growth factor: accepted and shown, sizes of chunks are chosen by themselves
-    #[arg(short = 'f', long, value_name = "FACTOR", default_value_t = 1.25)]
-    slab_growth_factor: f64,
-    /// Smallest chunk: accepted and shown, sizes of chunks are chosen by themselves
-    #[arg(short = 'n', long, value_name = "BYTES", default_value_t = 48)]
-    slab_min_size: u32,
+    /// Users and passwords, a line USER:PASSWORD each; clients log in by a set, and speak ascii
+    #[arg(short = 'Y', long, value_name = "FILE", value_parser = path)]
+    auth_file: Option<PathBuf>,
+    #[arg(short = 'e', long, value_name = "FILE", value_parser = path, hide = true)]
+    memory_file: Option<PathBuf>,
+    #[arg(short = 'Z', long, hide = true)]
+    enable_ssl: bool,
+    #[arg(short = 'N', long, value_name = "NUM", value_parser = number, hide = true)]
+    napi_ids: Option<i32>,
     /// memcached's extended options, by commas; those without a meaning here are accepted and shown
-    #[arg(short = 'o', long, value_name = "LIST")]
+    #[arg(short = 'o', long, value_name = "LIST", value_parser = text)]
     extended: Vec<String>,
-    /// Print the version
-    #[arg(short = 'V', long, action = ArgAction::Version)]
-    version: Option<bool>,
+    // Whatever is no option is ignored, as getopt's users do.
+    #[arg(hide = true)]
+    ignored: Vec<std::ffi::OsString>,
 
+    /// More options from a file, one a line, as Debian's memcached.conf has them; # begins a comment
+    #[arg(long, value_name = "FILE", value_parser = path, help_heading = "Own options")]
+    config: Option<PathBuf>,
     /// Each core also listens on a port of its own: this one, the next, and so on
     #[arg(long, value_name = "BASE", help_heading = "Own options")]
     core_ports: Option<u16>,
@@ -134,8 +160,27 @@ struct Options {
         help_heading = "Own options"
     )]
     eviction: Policy,
+    /// How to talk to the kernel
+    #[arg(
+        long,
+        value_name = "LOOP",
+        default_value = "auto",
+        help_heading = "Own options"
+    )]
+    io: Io,
     #[command(flatten)]
     fleet: fleet::FleetOptions,
+}
+
+/// Which event loop serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// io_uring where the kernel grants it, else epoll
+    Auto,
+    /// io_uring or nothing
+    Uring,
+    /// epoll
+    Epoll,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -166,6 +211,8 @@ pub enum Address {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub addresses: Vec<Address>,
+    /// Where to take datagrams: none unless -U says so.
+    pub udp_addresses: Vec<Address>,
     /// Whether one of the default addresses (all of IPv4, all of IPv6) may be missing.
     pub addresses_are_default: bool,
     pub core_ports: Option<u16>,
@@ -175,6 +222,7 @@ pub struct Config {
     pub memory_limit: u64,
     pub evict: bool,
     pub policy: Policy,
+    pub io: Io,
     pub connections_max: usize,
     pub backlog: i32,
     pub requests_per_turn: usize,
@@ -186,8 +234,17 @@ pub struct Config {
     pub busy_poll: Duration,
     pub pidfile: Option<PathBuf>,
     pub port: i32,
+    pub udp_port: i32,
     /// -d
     pub daemon: bool,
+    /// -r
+    pub core_files: bool,
+    /// -k
+    pub lock_memory: bool,
+    /// -u: whom root becomes.
+    pub user: Option<String>,
+    /// -Y
+    pub auth_file: Option<PathBuf>,
     pub shutdown_enabled: bool,
     /// -D: the delimiter, and that stats detail is on from the start.
     pub prefix_delimiter: Option<u8>,
@@ -199,6 +256,8 @@ pub struct Config {
     pub listen: Option<String>,
     pub extended: Extended,
     pub fleet: Fleet,
+    /// What was accepted and has no effect: to be said once, when there is a log.
+    pub notes: Vec<String>,
 }
 
 /// A command line that makes no sense, and the process's exit code, as memcached has it.
@@ -208,189 +267,272 @@ struct Misuse {
     code: i32,
 }
 
-impl From<String> for Misuse {
-    fn from(message: String) -> Misuse {
-        Misuse { message, code: 64 }
+/// sysexits.h's code for a wrong command line.
+const EX_USAGE: i32 = 64;
+/// What memcached answers to most wrong values.
+const EX_FAILURE: i32 = 1;
+/// The system said no.
+const EX_OSERR: i32 = 71;
+
+impl Misuse {
+    fn new(code: i32, message: impl Into<String>) -> Misuse {
+        Misuse {
+            message: message.into(),
+            code,
+        }
     }
 }
 
 /// Reads the command line; prints help, version or an error and ends the process where that is what it says.
 pub fn from_command_line() -> Config {
-    let options = Options::try_parse().unwrap_or_else(|error| {
-        // memcached's code for bad usage, for those who look.
-        let code = if error.use_stderr() { 64 } else { 0 };
-        let _ = error.print();
-        std::process::exit(code);
-    });
-    meaning(options).unwrap_or_else(|misuse| {
-        eprintln!("{}", misuse.message);
+    let words: Vec<_> = std::env::args_os().collect();
+    let options = file::with_options_of(words).and_then(Options::read);
+    options.and_then(meaning).unwrap_or_else(|misuse| {
+        if misuse.code == 0 {
+            print!("{}", misuse.message);
+        } else {
+            eprintln!("{}", misuse.message.trim_end());
+        }
         std::process::exit(misuse.code);
     })
 }
 
+/// Whether the program goes by memcached's name, as where it takes its place by a link.
+fn is_called_memcached(name: &std::ffi::OsStr) -> bool {
+    std::path::Path::new(name)
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"memcached"))
+}
+
+impl Options {
+    /// Reads the words, the program's name first. What only asks for a text is a misuse of code 0.
+    fn read(words: Vec<std::ffi::OsString>) -> Result<Options, Misuse> {
+        let is_memcached = words.first().is_some_and(|name| is_called_memcached(name));
+        // getopt gives an option the next word, whatever that looks like: `-p -1`.
+        let command = Options::command().mut_args(|argument| {
+            let takes_word = argument.get_action().takes_values() && !argument.is_positional();
+            argument.allow_hyphen_values(takes_word)
+        });
+        let matches = command.try_get_matches_from(words);
+        let options = matches.and_then(|matches| Options::from_arg_matches(&matches));
+        let options = options.map_err(|error| match error.use_stderr() {
+            true => Misuse::new(
+                EX_FAILURE,
+                format!("{}Illegal argument \"?\"", first_paragraph(&error.to_string())),
+            ),
+            false => Misuse::new(0, error.to_string()),
+        })?;
+        if options.version {
+            return Err(Misuse::new(
+                0,
+                match is_memcached {
+                    true => format!("memcached {PROTOCOL_VERSION}\n"),
+                    false => format!(
+                        "ringcached {} (as memcached {PROTOCOL_VERSION})\n",
+                        env!("CARGO_PKG_VERSION")
+                    ),
+                },
+            ));
+        }
+        if options.license {
+            return Err(Misuse::new(0, include_str!("../../LICENSE-MIT")));
+        }
+        Ok(options)
+    }
+}
+
+/// What is wrong, without the usage that clap puts behind it.
+fn first_paragraph(text: &str) -> String {
+    text.lines()
+        .take_while(|line| !line.is_empty())
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
 fn meaning(options: Options) -> Result<Config, Misuse> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    if options.threads == Some(0) {
-        return Err(Misuse::from(
-            "Number of threads must be greater than 0".to_owned(),
-        ));
-    }
-    if options.conn_limit == 0 {
-        return Err(Misuse::from(
-            "Maximum connections must be greater than 0".to_owned(),
-        ));
-    }
-    if options.max_reqs_per_event == Some(0) {
-        return Err(Misuse::from(
-            "Number of requests per event must be greater than 0".to_owned(),
-        ));
-    }
-    let extended = Extended::parse(&options.extended).map_err(|message| Misuse { message, code: 1 })?;
-    if options.udp_port != 0 && !extended.relaxed_privileges {
-        return Err(Misuse::from(format!(
-            "-U {}: UDP is not served yet, only -U 0",
-            options.udp_port
-        )));
-    }
-    if options.udp_port != 0 {
-        // memcached's test library asks for a UDP port whenever it wants a TCP port, and uses it in one test.
-        eprintln!("-U {}: UDP is not served yet", options.udp_port);
-    }
-    if options.slab_growth_factor <= 1.0 || options.slab_min_size == 0 {
-        return Err(Misuse {
-            message: "Factor must be greater than 1, chunk size greater than 0".to_owned(),
-            code: 1,
-        });
-    }
-    let prefix_delimiter = match options.prefix_delimiter.map(u8::try_from) {
-        None => None,
-        Some(Ok(delimiter)) => Some(delimiter),
-        Some(Err(_)) => return Err(Misuse::from("-D takes one character of one byte".to_owned())),
+    let above_0 = |value: i32, message: &str| {
+        usize::try_from(value)
+            .ok()
+            .filter(|value| *value > 0)
+            .ok_or_else(|| Misuse::new(EX_FAILURE, message))
     };
-    let memory_limit = options.memory_limit << 20;
-    if options.max_item_size as u64 > memory_limit / 2 {
-        return Err(Misuse::from(
-            "Cannot set item size limit higher than 1/2 of memory max.".to_owned(),
+    let connections_max = above_0(options.conn_limit, "Maximum connections must be greater than 0")?;
+    let requests_per_turn = above_0(
+        options.max_reqs_per_event.unwrap_or(i32::MAX),
+        "Number of requests per event must be greater than 0",
+    )?;
+    let threads = match options.threads {
+        Some(threads) => above_0(threads, "Number of threads must be greater than 0")?,
+        None => cpus,
+    };
+    if options.slab_growth_factor.partial_cmp(&1.0) != Some(std::cmp::Ordering::Greater) {
+        return Err(Misuse::new(EX_FAILURE, "Factor must be greater than 1"));
+    }
+    above_0(options.slab_min_size, "Chunk size must be greater than 0")?;
+    let prefix_delimiter = match options.prefix_delimiter.map(|word| word.bytes().next()) {
+        Some(None) => return Err(Misuse::new(EX_FAILURE, "No delimiter specified")),
+        first => first.flatten(),
+    };
+    let napi_ids = match options.napi_ids {
+        Some(count) => above_0(count, "Maximum number of NAPI IDs must be greater than 0")?,
+        None => 0,
+    };
+    if napi_ids > threads {
+        let message =
+            format!("Number of napi_ids({napi_ids}) cannot be greater than number of threads({threads})");
+        return Err(Misuse::new(EX_USAGE, message));
+    }
+    let protocol = match options.protocol.as_deref() {
+        None | Some("auto") => Protocol::Auto,
+        Some("ascii") => Protocol::Ascii,
+        Some("binary") => Protocol::Binary,
+        Some(other) => {
+            let message = format!(
+                "Invalid value for binding protocol: {other}\n -- should be one of auto, binary, or ascii"
+            );
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+    };
+    for (asked, what) in [(options.enable_ssl, "TLS"), (options.enable_sasl, "SASL")] {
+        if asked {
+            let message = format!("This server is not built with {what} support.");
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+    }
+    let mut notes = Vec::new();
+    let extended = Extended::parse(&options.extended, &mut notes)?;
+    let memory_limit = u64::try_from(options.memory_limit).unwrap_or(0) << 20;
+    let item_size_max = item_size(options.max_item_size, memory_limit)?;
+    if options.auth_file.is_some() {
+        if options.protocol.is_some() && protocol != Protocol::Ascii {
+            let message =
+                "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.";
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+        if options.udp_port != 0 {
+            let message = "Cannot use UDP with ascii authentication enabled (-U 0 to disable)";
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+    }
+    // -U names both ports where there is no -p.
+    let port = match (options.port, options.udp_port) {
+        (Some(port), _) => port,
+        (None, 0) => 11211,
+        (None, udp_port) => udp_port,
+    };
+    if port > i32::from(u16::MAX) {
+        return Err(Misuse::new(
+            EX_USAGE,
+            format!("ERROR: Invalid port number {port}."),
         ));
     }
-    let addresses_are_default = options.listen.is_empty();
-    let addresses = match &options.unix_socket {
-        Some(path) => vec![Address::Unix(path.clone(), options.unix_mask)],
-        None => tcp_addresses(&options.listen, options.port)?,
+    let mut without_meaning = |asked: bool, note: &str| {
+        if asked {
+            notes.push(note.to_owned());
+        }
+    };
+    without_meaning(
+        options.enable_largepages,
+        "-L has no effect: large pages are the system's affair (transparent_hugepage)",
+    );
+    without_meaning(
+        napi_ids > 0,
+        "-N has no effect: connections are dealt to the cores in turn",
+    );
+    without_meaning(
+        options.memory_file.is_some(),
+        "-e has no effect yet: the cache begins empty, and nothing of it is kept",
+    );
+    let addresses_are_default = options.listen.is_empty() && options.unix_socket.is_none();
+    let (addresses, udp_addresses) = match options.unix_socket {
+        Some(path) => (vec![Address::Unix(path, options.unix_mask)], Vec::new()),
+        None => (
+            listen::addresses(&options.listen, port, &mut notes)?,
+            listen::addresses(&options.listen, options.udp_port, &mut Vec::new())?,
+        ),
     };
     Ok(Config {
         addresses,
+        udp_addresses,
         addresses_are_default,
         core_ports: options.core_ports,
-        threads: options.threads.unwrap_or(cpus),
+        threads,
         cpus,
         memory_limit,
         evict: !options.disable_evictions,
         policy: options.eviction,
-        connections_max: options.conn_limit,
+        io: options.io,
+        connections_max,
         backlog: options.listen_backlog,
-        requests_per_turn: options.max_reqs_per_event.unwrap_or(usize::MAX),
+        requests_per_turn: options
+            .max_reqs_per_event
+            .map_or(usize::MAX, |_| requests_per_turn),
         cas_enabled: !options.disable_cas,
-        protocol: options.protocol,
-        item_size_max: options.max_item_size,
+        protocol: match options.auth_file {
+            Some(_) => Protocol::Ascii,
+            None => protocol,
+        },
+        item_size_max,
         flush_refused: options.disable_flush_all,
-        verbosity: options.verbose,
+        verbosity: options.verbose.len().min(usize::from(u8::MAX)) as u8,
         busy_poll: Duration::from_micros(options.busy_poll_us),
         pidfile: options.pidfile,
-        port: options.port,
+        port,
+        udp_port: options.udp_port,
         daemon: options.daemon,
+        core_files: options.enable_coredumps,
+        lock_memory: options.lock_memory,
+        user: options.user,
+        auth_file: options.auth_file,
         shutdown_enabled: options.enable_shutdown,
         prefix_delimiter,
         dump_refused: options.disable_dumping,
         watch_refused: options.disable_watch,
         growth_factor: options.slab_growth_factor,
-        chunk_size: options.slab_min_size,
+        chunk_size: options.slab_min_size as u32,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
         extended,
-        fleet: options.fleet.meaning()?,
+        fleet: options
+            .fleet
+            .meaning()
+            .map_err(|message| Misuse::new(EX_USAGE, message))?,
+        notes,
     })
 }
 
-/// The addresses of `-l`, with the port of `-p` where they name none.
-fn tcp_addresses(listen: &[String], port: i32) -> Result<Vec<Address>, String> {
-    let port = match port {
-        -1 => 0,
-        0 => return Ok(Vec::new()),
-        1..=65535 => port as u16,
-        _ => return Err("ERROR: Invalid port number".to_owned()),
-    };
-    if listen.is_empty() {
-        let all = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0u16; 8])];
-        return Ok(all.map(|ip| Address::Tcp(ip, port)).into());
-    }
-    let mut addresses = Vec::new();
-    for text in listen {
-        for found in resolve(text, port)? {
-            if !addresses.contains(&found) {
-                addresses.push(found);
-            }
+/// `-I`, from 1024 bytes to 1 GiB and to half of the memory.
+fn item_size(size: i64, memory_limit: u64) -> Result<usize, Misuse> {
+    let message = match size {
+        ..1024 => "-I: Item max size cannot be less than 1024 bytes.",
+        _ if size as u64 > memory_limit / 2 => {
+            "-I: Cannot set item size limit higher than 1/2 of memory max."
         }
-    }
-    Ok(addresses)
-}
-
-/// `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`, `V6` or `*`: every address it stands for.
-fn resolve(text: &str, port: u16) -> Result<Vec<Address>, String> {
-    use std::net::ToSocketAddrs;
-    if text == "*" {
-        return Ok(vec![Address::Tcp(IpAddr::from([0, 0, 0, 0]), port)]);
-    }
-    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
-        return Ok(vec![Address::Tcp(ip, port)]);
-    }
-    let with_port = if text.contains(':') {
-        text.to_owned()
-    } else {
-        format!("{text}:{port}")
+        0x4000_0001.. => "-I: Cannot set item size limit higher than a gigabyte.",
+        _ => return Ok(size as usize),
     };
-    let found = with_port
-        .to_socket_addrs()
-        .map_err(|error| format!("-l {text}: {error}"))?;
-    Ok(found
-        .map(|address| Address::Tcp(address.ip(), address.port()))
-        .collect())
-}
-
-fn octal(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8).map_err(|error| error.to_string())
-}
-
-/// `N`, `Nk` or `Nm`, from 1024 bytes to 1 GiB.
-fn item_size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
-        _ => (text, 1),
-    };
-    let size = digits
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
-    match size {
-        Some(size @ 1024..=0x4000_0000) => Ok(size),
-        Some(_) => Err("Item max size must be from 1024 bytes to 1 GiB".to_owned()),
-        None => Err("not a size".to_owned()),
-    }
+    Err(Misuse::new(EX_USAGE, message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(line: &str) -> Result<Config, String> {
-        let words = std::iter::once("ringcached").chain(line.split_whitespace());
-        let options = Options::try_parse_from(words).map_err(|error| error.to_string())?;
-        meaning(options).map_err(|misuse| misuse.message)
+    fn config(words: &[&str]) -> Result<Config, Misuse> {
+        let words = ["ringcached"]
+            .iter()
+            .chain(words)
+            .map(|word| (*word).into())
+            .collect();
+        file::with_options_of(words)
+            .and_then(Options::read)
+            .and_then(meaning)
     }
 
     #[test]
     fn options_as_memcached_users_type_them() {
-        let config = config("-p 11212 -m64 -c 100 -t 2 -vv -I 5m -l 127.0.0.1,::1 -U 0 -o modern").unwrap();
+        let line = "-p 11212 -m64 -c 100 -t 2 -vv -I 5m -l 127.0.0.1,::1 -U 0 -o modern";
+        let config = config(&line.split(' ').collect::<Vec<_>>()).unwrap();
         assert_eq!(config.memory_limit, 64 << 20);
         assert_eq!(config.verbosity, 2);
         assert_eq!(config.item_size_max, 5 << 20);
@@ -402,11 +544,65 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_refused() {
-        for line in [
-            "-t 0", "-c 0", "-R 0", "-I 100", "-I 1x", "-p 65536", "-m 1", "-B http", "-U 11211",
+    fn every_spelling_of_getopt() {
+        for words in [
+            &["-m 8192", "-p", " 11212", "--verbose=x", "-v"][..],
+            &["-m", "8192k", "-vp11212", "--verb"],
+            &["junk", "--memory-l=8192", "-vv", "more junk", "--port", "+11212"],
+            &[
+                "-m1", "-I", "1k", "-m", "8192", "-vdv", "-U", "0", "-I1m", "-p11212",
+            ],
+            &["-vv", "-p", "11212", "-m", "8192", "--", "-p", "1"],
         ] {
-            assert!(config(line).is_err(), "{line}");
+            let config = config(words).unwrap_or_else(|misuse| panic!("{words:?}: {misuse:?}"));
+            assert_eq!(
+                (8192 << 20, 2, 11212),
+                (config.memory_limit, config.verbosity, config.port),
+                "{words:?}"
+            );
         }
+        let config = config(&["-p", "-1", "-U", "-1", "-l", "-v"]);
+        // getaddrinfo has the last word on the name `-v`.
+        assert_eq!(EX_OSERR, config.unwrap_err().code);
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for (line, code) in [
+            ("-t 0", 1),
+            ("-c 0", 1),
+            ("-R 0", 1),
+            ("-I 100", 64),
+            ("-I x", 64),
+            ("-p 65536", 64),
+            ("-m 1", 64),
+            ("-B http", 64),
+            ("-f 1", 1),
+            ("-n 0", 1),
+            ("-N 0", 1),
+            ("-t 1 -N 2", 64),
+            ("-Q", 1),
+            ("-p", 1),
+            ("--nonsense", 1),
+            ("--disable", 1),
+            ("-o nonsense", 1),
+            ("-Z", 64),
+            ("-S", 64),
+            ("-Y f -B auto", 64),
+            ("-Y f -U 1", 64),
+            ("-l notls:127.0.0.1", 71),
+            ("-l tag_toolongname_:127.0.0.1", 71),
+            ("-l [::1", 71),
+            ("-l 127.0.0.1:x", 71),
+            ("-U 65536 -p 1", 71),
+        ] {
+            let refused = config(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(
+                Some(code),
+                refused.as_ref().err().map(|misuse| misuse.code),
+                "{line}: {refused:?}"
+            );
+        }
+        assert_eq!(1, config(&["-D", " "]).unwrap_err().code);
     }
 }

@@ -25,7 +25,7 @@ mod reach;
 mod sync;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -55,6 +55,8 @@ pub const ANSWERS_SIZE_MAX: usize = 1024 * 1024;
 pub struct Place {
     pub shard: Lendable<Shard>,
     pub bell: Bell,
+    /// The core accepts no connections before one ends, and wants a [`Letter::Room`] then.
+    pub is_closed: AtomicBool,
     mailbox: Sender<Letter>,
 }
 
@@ -108,6 +110,10 @@ pub enum Letter {
     },
     /// A connection to serve from now on.
     Connection(OwnedFd),
+    /// A socket whose datagrams are to be served from now on.
+    Datagrams(OwnedFd),
+    /// A connection has ended: there is room for another.
+    Room,
     /// Finish what is under way and end.
     Stop,
 }
@@ -125,6 +131,7 @@ impl Mesh {
                     Place {
                         shard: Lendable::new(shard),
                         bell: Bell::new(),
+                        is_closed: AtomicBool::new(false),
                         mailbox: sender,
                     },
                     receiver,
@@ -141,6 +148,17 @@ impl Mesh {
 
     pub fn cores(&self) -> usize {
         self.places.len()
+    }
+
+    /// A connection has ended. Returns the cores that wait for that: each is owed a [`Letter::Room`].
+    pub fn connection_ended(&self) -> impl Iterator<Item = usize> {
+        // Sequentially consistent, as is the other side (`runtime::Doors`), which says that it waits and then counts
+        // once more: one of the two sees the other.
+        self.connections.fetch_sub(1, Ordering::SeqCst);
+        let waits = |place: &Place| {
+            place.is_closed.load(Ordering::SeqCst) && place.is_closed.swap(false, Ordering::SeqCst)
+        };
+        (0..self.cores()).filter(move |&core| waits(self.place(core)))
     }
 
     pub fn place(&self, core: usize) -> &Place {

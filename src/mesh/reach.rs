@@ -77,11 +77,13 @@ impl<'m> Reach<'m> {
         self.borrowed = None;
     }
 
-    /// A bounded slice of the own shard's background work, then everything for the peers leaves.
-    pub fn finish(mut self) {
+    /// A bounded slice of the own shard's background work, then everything for the peers leaves. Returns whether there
+    /// is more such work for this second.
+    pub fn finish(mut self) -> bool {
         self.borrowed = None;
-        self.own.maintain(self.now);
+        let is_behind = self.own.maintain(self.now);
         self.outboxes.flush(self.mesh, self.wakes);
+        is_behind
     }
 
     /// Executes a peer's batch and sends it home, in the order in which that peer sent its batches.

@@ -20,6 +20,7 @@ mod classic;
 mod control;
 mod fleet;
 mod lex;
+mod login;
 mod meta;
 mod number;
 mod reply;
@@ -34,6 +35,7 @@ pub use control::{Classes, Control, DebugTime, Lru, LruCrawler, Sasl, ShutdownMo
 pub use fleet::{
     CLUSTER, Fleet, OLD_KEY, PAYLOAD_SIZE_MAX as FLEET_PAYLOAD_SIZE_MAX, write_config, write_mistake,
 };
+pub use login::{Login, parse_login};
 pub use reply::{
     write, write_ok, write_reset, write_sasl, write_stat, write_stat_text, write_stats_end, write_version,
 };
@@ -237,6 +239,24 @@ impl Parser {
                 ..
             } => Some((request, spelling, text)),
             _ => None,
+        }
+    }
+
+    /// Whether the next byte begins a command.
+    pub fn is_at_head(&self) -> bool {
+        matches!(self.state, State::Head)
+    }
+
+    /// Whether keys of a get may follow.
+    pub fn is_within_keys(&self) -> bool {
+        matches!(self.state, State::Keys(_))
+    }
+
+    /// The spelling of words that answer no request.
+    pub fn spelling(&self) -> Spelling {
+        match self.dialects {
+            Dialects::Binary => Spelling::Binary { opcode: 0, opaque: 0 },
+            _ => Spelling::CLASSIC,
         }
     }
 

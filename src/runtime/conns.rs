@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::net::{SocketAddrAny, getpeername, getsockname};
+use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname};
 
 use super::core::Connection;
+use super::datagrams::Datagrams;
 use super::slots::Slots;
 use crate::session::statistics::Facts;
 use crate::time::{Now, Seconds};
@@ -26,17 +27,40 @@ pub(super) fn lines<S: AsFd>(
     }
     for connection in connections.iter() {
         let socket = connection.socket.as_fd();
+        let fd = socket.as_raw_fd();
+        if let Some(datagrams) = &connection.datagrams {
+            all.push((fd, describe_datagrams(fd, connection, datagrams, now)));
+            continue;
+        }
         let (peer, local) = (peer_name(socket), local_name(socket));
         // A client of a unix socket has no name of its own.
         let peer = if peer == "unix:" { &local } else { &peer };
         let idle = now.seconds.since(connection.last_heard);
-        let fd = socket.as_raw_fd();
         all.push((
             fd,
             describe(fd, peer, Some(&local), connection.session.activity(), idle),
         ));
     }
     all
+}
+
+/// A socket of datagrams shows its own address while it waits, and afterwards whom it serves, too.
+fn describe_datagrams<S: AsFd>(
+    fd: i32,
+    connection: &Connection<S>,
+    datagrams: &Datagrams,
+    now: Now,
+) -> Vec<u8> {
+    let udp = |address: &SocketAddrAny| name(address).replacen("tcp", "udp", 1);
+    let own = getsockname(connection.socket.as_fd());
+    let own = own.map_or_else(|_| "unknown".to_owned(), |address| udp(&address));
+    let idle = now.seconds.since(connection.last_heard);
+    let state = connection.session.activity();
+    let lines = match datagrams.from().filter(|_| !connection.session.is_settled()) {
+        Some(from) => describe(fd, &udp(from), Some(&own), state, idle),
+        None => describe(fd, &own, None, state, idle),
+    };
+    [format!("STAT {fd}:UDP UDP\r\n").as_bytes(), &lines].concat()
 }
 
 fn describe(fd: i32, address: &str, local: Option<&str>, state: &str, idle: u32) -> Vec<u8> {
@@ -76,4 +100,16 @@ fn name(address: &SocketAddrAny) -> String {
             Err(_) => "unknown".to_owned(),
         },
     }
+}
+
+/// Whether the other end is on this machine: it came over a unix socket or from a loopback address. A socket that is not
+/// connected has no peer to be trusted.
+pub(super) fn is_local(socket: BorrowedFd<'_>) -> bool {
+    getpeername(socket).is_ok_and(|peer| match peer {
+        None => true,
+        Some(peer) => match std::net::SocketAddr::try_from(peer.clone()) {
+            Ok(peer) => peer.ip().to_canonical().is_loopback(),
+            Err(_) => peer.address_family() == AddressFamily::UNIX,
+        },
+    })
 }

@@ -1,16 +1,19 @@
 //! One core, whatever its event loop: its connections' sessions, its mailbox, its side of the mesh.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
+use super::datagrams::{self, Datagrams, Received};
+use super::doors::{Doors, Visitor};
 use super::slots::Slots;
 use super::{Clock, conns};
 use crate::hash::KeySeed;
 use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
+use crate::protocol;
 use crate::session::statistics::{Facts, More, Totals};
 use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
 use crate::time::{Now, Seconds};
@@ -30,6 +33,10 @@ pub struct Connection<S> {
     is_to_resume: bool,
     /// When bytes last came from the client.
     pub last_heard: Seconds,
+    /// The loop has taken output that has not gone yet.
+    is_sending_apart: bool,
+    /// There for a socket of datagrams, which is no client's.
+    pub(super) datagrams: Option<Box<Datagrams>>,
 }
 
 /// What the event loop is to do with a connection after a turn.
@@ -44,8 +51,46 @@ pub enum Plan {
 }
 
 impl<S> Connection<S> {
+    fn new(id: ConnectionId, socket: S, seed: KeySeed, rules: &Rules, now: Now) -> Connection<S> {
+        Connection {
+            session: Session::new(id, seed, rules),
+            socket,
+            ended: false,
+            is_noted: false,
+            is_to_resume: false,
+            last_heard: now.seconds,
+            is_sending_apart: false,
+            datagrams: None,
+        }
+    }
+
+    /// The bytes that the loop may send now.
+    pub fn output(&self) -> &[u8] {
+        match self.datagrams {
+            Some(_) => &[],
+            None => self.session.output(),
+        }
+    }
+
+    /// Takes the output away, for a send that the kernel finishes in its own time ([`Core::sent_apart`]).
+    pub fn take_output(&mut self) -> Vec<u8> {
+        self.is_sending_apart = true;
+        self.session.take_output()
+    }
+
+    /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn.
+    fn is_idle(&self, now: Seconds, timeout: u32) -> bool {
+        now.since(self.last_heard) > timeout
+            && self.session.awaits_command()
+            && self.session.output().is_empty()
+            && !(self.is_sending_apart || self.ended || self.datagrams.is_some())
+    }
+
     pub fn plan(&self) -> Plan {
         let all_served = self.session.is_settled();
+        if self.datagrams.is_some() {
+            return if all_served { Plan::Read } else { Plan::Hold };
+        }
         if all_served && (self.session.is_closing() || self.ended) {
             Plan::Close
         } else if self.session.wants_no_input() || self.session.is_closing() || self.ended {
@@ -64,6 +109,7 @@ pub struct Core<S> {
     seed: KeySeed,
     clock: Clock,
     rules: Rules,
+    datagram_rules: Rules,
     facts: Arc<Facts>,
     outboxes: Outboxes,
     waiting: Waiting,
@@ -79,6 +125,23 @@ pub struct Core<S> {
     wait_for_room: Vec<ConnectionId>,
     is_stopping: bool,
     has_settled: bool,
+    limits: Limits,
+    doors: Doors,
+    /// The second of the last turn.
+    second: Seconds,
+    /// The shard has more background work for this second.
+    is_behind: bool,
+}
+
+/// What clients may not exceed, but for what their sessions see to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of all cores together.
+    pub connections_max: usize,
+    /// Whoever comes above the limit is turned away; otherwise he waits.
+    pub turns_away: bool,
+    /// Seconds after which a silent client's connection is closed; 0 is never.
+    pub idle_timeout: u32,
 }
 
 /// What every core is given at the start.
@@ -89,6 +152,9 @@ pub struct CoreParts {
     pub seed: KeySeed,
     pub clock: Clock,
     pub rules: Rules,
+    /// The rules of those who ask by datagrams.
+    pub datagram_rules: Rules,
+    pub limits: Limits,
     pub facts: Arc<Facts>,
 }
 
@@ -101,6 +167,8 @@ impl<S: Wire + AsFd> Core<S> {
             seed,
             clock,
             rules,
+            datagram_rules,
+            limits,
             facts,
         } = parts;
         let cores = mesh.cores();
@@ -111,6 +179,7 @@ impl<S: Wire + AsFd> Core<S> {
             seed,
             clock,
             rules,
+            datagram_rules,
             facts,
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
@@ -123,6 +192,10 @@ impl<S: Wire + AsFd> Core<S> {
             wait_for_room: Vec::new(),
             is_stopping: false,
             has_settled: false,
+            limits,
+            doors: Doors::new(me, limits.connections_max, limits.turns_away),
+            second: Seconds::START,
+            is_behind: false,
         }
     }
 
@@ -138,6 +211,10 @@ impl<S: Wire + AsFd> Core<S> {
     /// Begins a turn: takes the shard back from whoever borrowed it.
     pub fn turn(&mut self) -> Turn<'_, S> {
         let now = self.clock.now();
+        if self.second != now.seconds {
+            self.second = now.seconds;
+            self.close_idle(now.seconds);
+        }
         let reach = Reach::new(
             self.me,
             &self.mesh,
@@ -154,7 +231,9 @@ impl<S: Wire + AsFd> Core<S> {
             mailbox: &self.mailbox,
             seed: self.seed,
             rules: &self.rules,
+            datagram_rules: &self.datagram_rules,
             facts: &self.facts,
+            is_behind: &mut self.is_behind,
             buffers: &mut self.buffers,
             counters: &mut self.counters,
             connections: &mut self.connections,
@@ -167,7 +246,47 @@ impl<S: Wire + AsFd> Core<S> {
 
     /// Whether there is something to do without any event from outside.
     pub fn has_work(&self) -> bool {
-        !self.noted.is_empty() || !self.to_resume.is_empty() || !self.mailbox.is_empty()
+        !self.noted.is_empty() || !self.to_resume.is_empty() || !self.mailbox.is_empty() || self.is_behind
+    }
+
+    /// Once a second: closes the connections of those who have been silent for too long.
+    fn close_idle(&mut self, now: Seconds) {
+        let timeout = self.limits.idle_timeout;
+        if timeout == 0 {
+            return;
+        }
+        for (id, connection) in self.connections.iter_mut() {
+            if connection.is_idle(now, timeout) {
+                self.counters.idle_kicks += 1;
+                connection.ended = true;
+                note(connection, id, &mut self.noted);
+            }
+        }
+    }
+
+    /// Somebody was accepted: a core is asked to serve him, or he is turned away, or he waits. `shared`: any core.
+    pub fn accepted(&mut self, socket: OwnedFd, shared: bool) {
+        if self.is_stopping {
+            return;
+        }
+        let visitor = Visitor { socket, shared };
+        if let Some((core, socket)) = self.doors.admit(visitor, &self.mesh, &mut self.counters) {
+            self.hand_over(core, Letter::Connection(socket));
+        }
+    }
+
+    /// Whether the loop may accept connections now: to be asked before each accept, or each turn. While it may not, a
+    /// letter wakes the core when that may have changed.
+    pub fn may_accept(&mut self) -> bool {
+        while let Some((core, socket)) = self.doors.let_in(&self.mesh, &mut self.counters) {
+            self.hand_over(core, Letter::Connection(socket));
+        }
+        !self.doors.is_closed()
+    }
+
+    /// Whether the loop need not ask before each accept.
+    pub fn accepts_always(&self) -> bool {
+        self.doors.turns_away
     }
 
     /// The core is about to sleep. Returns false if a letter has come after all.
@@ -208,6 +327,11 @@ impl<S: Wire + AsFd> Core<S> {
         }
     }
 
+    /// The full name of the connection at this place.
+    pub fn current(&self, index: u32) -> Option<ConnectionId> {
+        self.connections.current(index)
+    }
+
     pub fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
         self.connections.get_mut(id)
     }
@@ -225,6 +349,12 @@ impl<S: Wire + AsFd> Core<S> {
     pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
         self.counters.bytes_written += size as u64;
         self.buffers.give(buffer);
+        let now = self.second;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.is_sending_apart = false;
+            // Who is slow to read is not idle.
+            connection.last_heard = now;
+        }
         self.look_again(id);
     }
 
@@ -245,7 +375,10 @@ impl<S: Wire + AsFd> Core<S> {
         let mut connection = self.connections.remove(id)?;
         connection.session.close(&mut self.buffers);
         self.counters.curr_connections -= 1;
-        self.mesh.connections.fetch_sub(1, Ordering::Relaxed);
+        let mesh = self.mesh.clone();
+        for core in mesh.connection_ended() {
+            self.hand_over(core, Letter::Room);
+        }
         Some(connection.socket)
     }
 
@@ -253,11 +386,6 @@ impl<S: Wire + AsFd> Core<S> {
     pub fn hand_over(&mut self, core: usize, letter: Letter) {
         self.mesh.send(core, letter);
         self.wakes.note(core);
-    }
-
-    /// A connection was turned away.
-    pub fn count_rejected(&mut self) {
-        self.counters.rejected_connections += 1;
     }
 
     /// Whether the core has been told to end: it reads no more from its sockets.
@@ -307,7 +435,9 @@ pub struct Turn<'a, S> {
     mailbox: &'a Receiver<Letter>,
     seed: KeySeed,
     rules: &'a Rules,
+    datagram_rules: &'a Rules,
     facts: &'a Facts,
+    is_behind: &'a mut bool,
     buffers: &'a mut Buffers,
     counters: &'a mut Counters,
     connections: &'a mut Slots<Connection<S>>,
@@ -323,14 +453,81 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
+        self.connections
+            .insert(|id| Connection::new(id, socket, seed, rules, now))
+    }
+
+    /// A socket of datagrams is to be served; it is no connection.
+    pub fn open_datagrams(&mut self, socket: S) -> ConnectionId {
+        let (seed, rules, now) = (self.seed, self.datagram_rules, self.now);
         self.connections.insert(|id| Connection {
-            session: Session::new(id, seed, rules),
-            socket,
-            ended: false,
-            is_noted: false,
-            is_to_resume: false,
-            last_heard: now.seconds,
+            datagrams: Some(Box::new(Datagrams::new())),
+            ..Connection::new(id, socket, seed, rules, now)
         })
+    }
+
+    /// Datagrams may have come. While the answer to one is under way, the others wait in the kernel.
+    pub fn readable(&mut self, id: ConnectionId) {
+        for _ in 0..datagrams::DATAGRAMS_PER_TURN {
+            let Some(connection) = self.connections.get_mut(id) else {
+                return;
+            };
+            let Some(datagrams) = connection.datagrams.as_deref_mut() else {
+                return;
+            };
+            if *self.is_stopping || !connection.session.is_settled() {
+                break;
+            }
+            match datagrams.receive(connection.socket.as_fd()) {
+                Received::Nothing => break,
+                Received::Nonsense => continue,
+                Received::Request(commands) => {
+                    let room = std::mem::take(&mut datagrams.room);
+                    connection.last_heard = self.now.seconds;
+                    self.counters.bytes_read += commands.start as u64;
+                    self.serve(id, |session, desk| session.receive(&room[commands], desk));
+                    if let Some(connection) = self.connections.get_mut(id)
+                        && let Some(datagrams) = connection.datagrams.as_deref_mut()
+                    {
+                        datagrams.room = room;
+                    }
+                }
+            }
+        }
+        self.note(id);
+    }
+
+    /// Sends the reply of a command that came by datagram, if it is complete.
+    fn answer_datagram(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Some(datagrams) = &connection.datagrams else {
+            return;
+        };
+        let session = &mut connection.session;
+        let is_too_long = session.is_too_long();
+        if !is_too_long && !session.has_all_replies() {
+            return;
+        }
+        let socket = connection.socket.as_fd();
+        let reply = session.take_output();
+        let sent = if is_too_long {
+            let mut words = Vec::new();
+            protocol::say(&mut words, session.spelling(), datagrams::TOO_LONG);
+            datagrams.reply(socket, &words)
+        } else if session.is_between_commands() && !reply.is_empty() {
+            datagrams.reply(socket, &reply)
+        } else {
+            0
+        };
+        self.counters.bytes_written += sent;
+        self.buffers.give(reply);
+        if is_too_long || session.is_settled() {
+            // What is left of the datagram is no command, or is not to be served.
+            session.close(self.buffers);
+            *session = Session::new(id, self.seed, self.datagram_rules);
+        }
     }
 
     /// Bytes came.
@@ -370,7 +567,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
     }
 
     /// Reads the mailbox. `arrived` makes a socket of a descriptor that another core accepted.
-    pub fn read_letters(&mut self, mut arrived: impl FnMut(&mut Self, std::os::fd::OwnedFd)) {
+    pub fn read_letters(&mut self, mut arrived: impl FnMut(&mut Self, Arrival)) {
         for _ in 0..LETTERS_PER_TURN {
             let Ok(letter) = self.mailbox.try_recv() else {
                 return;
@@ -404,7 +601,10 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                         }
                     });
                 }
-                Letter::Connection(socket) => arrived(self, socket),
+                Letter::Connection(socket) => arrived(self, Arrival::Connection(socket)),
+                Letter::Datagrams(socket) => arrived(self, Arrival::Datagrams(socket)),
+                // Before the loop accepts again it asks [`Core::may_accept`].
+                Letter::Room => {}
                 Letter::Stop => *self.is_stopping = true,
             }
         }
@@ -446,7 +646,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
 
     /// Ends the turn: returns the shards and sends the letters.
     pub fn finish(self) {
-        self.reach.finish();
+        *self.is_behind = self.reach.finish();
     }
 
     fn deliver(&mut self, batch: Box<Batch>) {
@@ -459,6 +659,9 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                 resume_later(connection, answer.connection, self.to_resume);
             }
             note(connection, answer.connection, self.noted);
+            if connection.datagrams.is_some() {
+                self.answer_datagram(answer.connection);
+            }
         }
         self.reach.delivered(batch);
         for id in self.wait_for_room.drain(..) {
@@ -472,11 +675,16 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        let has_datagrams = connection.datagrams.is_some();
         let mut desk = Desk {
             shards: &mut self.reach,
             wire: &mut connection.socket,
             buffers: self.buffers,
-            rules: self.rules,
+            rules: if has_datagrams {
+                self.datagram_rules
+            } else {
+                self.rules
+            },
             facts: self.facts,
             counters: self.counters,
             now: self.now,
@@ -489,5 +697,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             Some(Stall::Output | Stall::Answers) | None => {}
         }
         note(connection, id, self.noted);
+        if has_datagrams {
+            self.answer_datagram(id);
+        }
     }
+}
+
+/// A socket that another core has sent.
+pub enum Arrival {
+    Connection(OwnedFd),
+    Datagrams(OwnedFd),
 }

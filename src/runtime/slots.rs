@@ -66,6 +66,15 @@ impl<T> Slots<T> {
         self.slots.iter().filter_map(|slot| slot.thing.as_deref())
     }
 
+    /// Everything that is here, with its name.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnectionId, &mut T)> {
+        self.slots.iter_mut().zip(0..).filter_map(|(slot, index)| {
+            let generation = slot.generation;
+            let thing = slot.thing.as_deref_mut()?;
+            Some((ConnectionId { index, generation }, thing))
+        })
+    }
+
     /// The name of what is at this place now.
     pub(super) fn current(&self, index: u32) -> Option<ConnectionId> {
         let slot = self.slots.get(index as usize)?;
@@ -92,5 +101,6 @@ mod tests {
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.current(first.index), Some(second));
         assert_eq!(slots.iter().collect::<Vec<_>>(), [&2]);
+        assert_eq!(slots.iter_mut().collect::<Vec<_>>(), [(second, &mut 2)]);
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>], fleet: Arc<dy
         cpu_used,
         fleet,
         shut_down,
+        log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),
     }
 }
 
@@ -58,7 +59,7 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
     let mut fixed = |name, value: &dyn ToString| all.push((name, Setting::Fixed(value.to_string())));
     fixed("maxconns", &config.connections_max);
     fixed("tcpport", &config.port);
-    fixed("udpport", &0);
+    fixed("udpport", &config.udp_port);
     fixed("inter", &config.listen.as_deref().unwrap_or("NULL"));
     all.push(("verbosity", Setting::Verbosity));
     let mut fixed = |name, value: &dyn ToString| all.push((name, Setting::Fixed(value.to_string())));
@@ -89,7 +90,8 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
         },
     );
     fixed("auth_enabled_sasl", &"no");
-    fixed("auth_enabled_ascii", &"no");
+    let auth_file = config.auth_file.as_ref().map(|file| file.display().to_string());
+    fixed("auth_enabled_ascii", &auth_file.as_deref().unwrap_or("no"));
     fixed("item_size_max", &config.item_size_max);
     fixed("maxconns_fast", &word(extended.maxconns_fast));
     fixed("hashpower_init", &extended.hashpower_init);

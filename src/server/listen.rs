@@ -13,46 +13,83 @@ use rustix::net::{
 
 use crate::config::{Address, Config};
 
+/// What is asked for as a UDP socket's send buffer: memcached asks for as much.
+const UDP_SEND_BUFFER_SIZE: usize = 256 << 20;
+
 /// Everything to listen on, and the ports that were really taken.
 pub(super) struct Listening {
     pub sockets: Vec<OwnedFd>,
-    pub taken: Vec<SocketAddr>,
+    /// Sockets of -U.
+    pub datagrams: Vec<OwnedFd>,
+    /// `TCP` or `UDP`, and the address.
+    pub taken: Vec<(&'static str, SocketAddr)>,
 }
 
 /// Opens all addresses of the configuration. Where they are the default ones (all of IPv4 and all of IPv6), one
 /// is enough.
 pub(super) fn open(config: &Config) -> Result<Listening, String> {
-    let mut listening = Listening {
-        sockets: Vec::new(),
-        taken: Vec::new(),
-    };
+    let mut taken = Vec::new();
+    let sockets = open_all(config, "TCP", &config.addresses, &mut taken, |ip, port| {
+        tcp(ip, port, config.backlog)
+    })?;
+    let datagrams = open_all(config, "UDP", &config.udp_addresses, &mut taken, udp)?;
+    Ok(Listening {
+        sockets,
+        datagrams,
+        taken,
+    })
+}
+
+fn open_all(
+    config: &Config,
+    transport: &'static str,
+    addresses: &[Address],
+    taken: &mut Vec<(&'static str, SocketAddr)>,
+    open_port: impl Fn(IpAddr, u16) -> io::Result<OwnedFd>,
+) -> Result<Vec<OwnedFd>, String> {
+    let mut sockets = Vec::new();
     let mut failure = None;
-    for address in &config.addresses {
+    let mut first_port = None;
+    for address in addresses {
         let opened = match address {
-            Address::Tcp(ip, port) => {
-                // With any port for all addresses, the first one's port is the others', too.
-                let port = match (*port, listening.taken.first()) {
-                    (0, Some(first)) => first.port(),
-                    _ => *port,
-                };
-                tcp(*ip, port, config.backlog)
-            }
+            // With any port for all addresses, the first one's port is the others', too.
+            Address::Tcp(ip, 0) => open_port(*ip, first_port.unwrap_or(0)),
+            Address::Tcp(ip, port) => open_port(*ip, *port),
             Address::Unix(path, mode) => unix(path, *mode, config.backlog),
         };
         match opened {
             Ok(socket) => {
                 if let Ok(Ok(address)) = rustix::net::getsockname(&socket).map(SocketAddr::try_from) {
-                    listening.taken.push(address);
+                    first_port = first_port.or(Some(address.port()));
+                    taken.push((transport, address));
                 }
-                listening.sockets.push(socket);
+                sockets.push(socket);
             }
-            Err(error) => failure = Some(describe(address, &error)),
+            Err(error) => failure = Some(describe(config, transport, address, &error)),
         }
     }
     match failure {
-        Some(failure) if !config.addresses_are_default || listening.sockets.is_empty() => Err(failure),
-        _ => Ok(listening),
+        Some(failure) if !config.addresses_are_default || sockets.is_empty() => Err(failure),
+        _ => Ok(sockets),
     }
+}
+
+/// A socket for datagrams.
+fn udp(ip: IpAddr, port: u16) -> io::Result<OwnedFd> {
+    let family = if ip.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
+    if ip.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    // A reply of many datagrams goes out at once; what the system grants is enough.
+    let _ = sockopt::set_socket_send_buffer_size(&socket, UDP_SEND_BUFFER_SIZE);
+    bind(&socket, &SocketAddr::new(ip, port))?;
+    Ok(socket)
 }
 
 /// A listening TCP socket. Accepted connections inherit its options.
@@ -65,6 +102,8 @@ pub(super) fn tcp(ip: IpAddr, port: u16, backlog: i32) -> io::Result<OwnedFd> {
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
+    // No lingering, as memcached has it: the kernel sends what is left after a close, and nobody waits for it.
+    sockopt::set_socket_linger(&socket, None)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     if ip.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -92,11 +131,25 @@ fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<OwnedFd> {
 }
 
 /// In memcached's words, which operators' tools know.
-fn describe(address: &Address, error: &io::Error) -> String {
+fn describe(config: &Config, transport: &str, address: &Address, error: &io::Error) -> String {
+    let why = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    let why = why.map_or_else(|| error.to_string(), errno_text);
     match address {
-        Address::Tcp(ip, port) => {
-            format!("failed to listen on TCP port {port} ({ip}): {error}")
+        Address::Tcp(_, port) if config.addresses_are_default => {
+            format!("failed to listen on {transport} port {port}: {why}")
         }
-        Address::Unix(path, _) => format!("failed to listen on UNIX socket: {}: {error}", path.display()),
+        Address::Tcp(ip, port) => {
+            format!("failed to listen on one of interface(s) {ip}, {transport} port {port}: {why}")
+        }
+        Address::Unix(path, _) => format!("failed to listen on UNIX socket: {}: {why}", path.display()),
+    }
+}
+
+/// The system's text without the number that Rust puts behind it.
+fn errno_text(errno: rustix::io::Errno) -> String {
+    let text = errno.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
     }
 }

@@ -1,27 +1,34 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
+mod auth_file;
 mod daemon;
 mod facts;
 mod fleet;
+mod identity;
 mod listen;
 mod port_file;
+mod ticker;
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Admin, Config, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Address, Admin, Config, Io, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
 use crate::protocol::Dialects;
-use crate::runtime::uring::{self, Loop, Wakers};
-use crate::runtime::{Clock, CoreParts, Listener};
+use crate::runtime::{
+    self, Clock, CoreParts, Kind, Limits, Listener, LoopParts, REPLY_SIZE_MAX, Wakers, uring,
+};
 use crate::session::Rules;
+use crate::session::credentials::Credentials;
 use crate::session::fleet::RingAdmin;
 use crate::session::statistics::Facts;
 use crate::shard::{self, Shard};
+use ticker::Ticker;
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
 pub struct Refusal {
@@ -46,17 +53,39 @@ impl Refusal {
     }
 }
 
+/// What the log says with so many -v.
+pub fn log_level(verbosity: u32) -> log::LevelFilter {
+    match verbosity {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    }
+}
+
 /// Bytes of a page of item memory.
 const PAGE_SIZE: usize = 64 * 1024;
 
 /// Serves until a signal tells it to stop.
 pub fn run(config: &Config) -> Result<(), Refusal> {
-    raise_descriptor_limit(config);
-    uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
+    for note in &config.notes {
+        warn!("{note}");
+    }
+    raise_descriptor_limit(config)?;
+    if config.core_files {
+        identity::allow_core_files()?;
+    }
+    identity::become_user(config.user.as_deref())?;
+    let credentials = match &config.auth_file {
+        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file)?))),
+        None => None,
+    };
+    let kind = event_loop(config.io)?;
     let listening = listen::open(config).map_err(Refusal::os)?;
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
         .map(|me| core_listeners(config, me))
         .collect::<Result<_, _>>()?;
+    let datagrams = listening.datagrams;
     // The first core accepts and deals to all: that is even, whatever the number of connections.
     listeners[0].extend(
         listening
@@ -65,20 +94,21 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             .map(|socket| Listener { socket, shared: true }),
     );
     if config.daemon {
-        daemon::daemonize(config.verbosity > 0)
+        // Core files are left in the working directory.
+        daemon::daemonize(config.verbosity > 0, !config.core_files)
             .map_err(|error| Refusal::os(format!("failed to daemonize: {error}")))?;
+    }
+    if config.lock_memory {
+        identity::lock_memory();
     }
     // Before any thread is: a signal that comes now waits for us.
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    if config.extended.idle_timeout > 0 {
-        warn!("-o idle_timeout is shown and not obeyed yet: idle connections stay open");
-    }
     let member = member(config, &listening.taken);
     let facts = facts::gather(config, &listeners, member.for_sessions());
     let nudge = member.start().map_err(Refusal::os)?;
-    let cores = Cores::start(config, listeners, facts)?;
+    let cores = Cores::start(config, kind, listeners, datagrams, credentials.clone(), facts)?;
     // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
@@ -89,16 +119,21 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             ))
         })?;
     }
-    for address in &listening.taken {
-        info!("listening on {address}, {} cores", config.threads);
+    for (transport, address) in &listening.taken {
+        info!("listening on {transport} {address}, {} cores", config.threads);
     }
     for signal in signals.forever() {
-        // Where memcached reads certificates and passwords anew, the ring file is.
-        if signal == SIGHUP {
-            nudge.nudge();
-        } else {
-            info!("Signal {signal}: stopping");
-            break;
+        match signal {
+            SIGHUP => {
+                nudge.nudge();
+                if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
+                    read_passwords_anew(file, credentials);
+                }
+            }
+            _ => {
+                say_goodbye(signal);
+                break;
+            }
         }
     }
     cores.stop();
@@ -109,15 +144,56 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The event loop for `--io`; says in one line why it is not io_uring where that was refused.
+fn event_loop(io: Io) -> Result<Kind, Refusal> {
+    match (io, uring::probe()) {
+        (Io::Epoll, _) => Ok(Kind::Epoll),
+        (_, Ok(())) => Ok(Kind::Uring),
+        (Io::Uring, Err(error)) => Err(Refusal::os(uring::explain(&error))),
+        (Io::Auto, Err(error)) => {
+            warn!("serving by epoll: {}", uring::explain(&error));
+            Ok(Kind::Epoll)
+        }
+    }
+}
+
+/// Takes what the file says now; if it makes no sense, what it said before still holds.
+fn read_passwords_anew(file: &std::path::Path, credentials: &Credentials) {
+    match auth_file::read(file) {
+        Ok(list) => {
+            info!("{}: {} users may log in", file.display(), list.len());
+            credentials.replace(list);
+        }
+        Err(refusal) => error!("{}: nothing changes", refusal.message),
+    }
+}
+
+/// In memcached's words.
+fn say_goodbye(signal: i32) {
+    match signal {
+        SIGUSR1 => eprintln!("Gracefully stopping"),
+        SIGINT => info!("Signal handled: Interrupt."),
+        _ => info!("Signal handled: Terminated."),
+    }
+}
+
 /// The threads that serve.
 struct Cores {
     mesh: Arc<Mesh>,
     wakers: Arc<Wakers>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    ticker: Ticker,
 }
 
 impl Cores {
-    fn start(config: &Config, listeners: Vec<Vec<Listener>>, facts: Facts) -> Result<Cores, Refusal> {
+    fn start(
+        config: &Config,
+        kind: Kind,
+        listeners: Vec<Vec<Listener>>,
+        datagrams: Vec<OwnedFd>,
+        credentials: Option<Arc<Credentials>>,
+        facts: Facts,
+    ) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
@@ -126,6 +202,10 @@ impl Cores {
             .collect();
         let (mesh, mailboxes) = Mesh::new(shards);
         let mesh = Arc::new(mesh);
+        // One core each: a socket that several cores wait for wakes them all.
+        for (number, socket) in datagrams.into_iter().enumerate() {
+            mesh.send(number % config.threads, Letter::Datagrams(socket));
+        }
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
         let wakers = Arc::new(wakers);
         let facts = Arc::new(facts);
@@ -142,33 +222,40 @@ impl Cores {
         let (started, starts) = mpsc::channel();
         let mut threads = Vec::new();
         for (me, (mailbox, own)) in mailboxes.into_iter().zip(listeners).enumerate() {
-            let parts = CoreParts {
+            let core = CoreParts {
                 me,
                 mesh: mesh.clone(),
                 mailbox,
                 seed,
                 clock,
-                rules: rules(config),
+                rules: rules(config, credentials.clone()),
+                datagram_rules: Rules {
+                    dialects: Dialects::Any,
+                    requests_per_turn: usize::MAX,
+                    reply_size_max: Some(REPLY_SIZE_MAX),
+                    ..rules(config, credentials.clone())
+                },
+                limits: limits(config),
                 facts: facts.clone(),
             };
-            let (wakers, started) = (wakers.clone(), started.clone());
+            let parts = LoopParts {
+                core,
+                wakers: wakers.clone(),
+                listeners: own,
+                busy_poll,
+            };
+            let started = started.clone();
             let cpu = if pinned { cpus.get(me).copied() } else { None };
-            let connections_max = config.connections_max;
             let serve = move || {
                 if let Some(cpu) = cpu
                     && !core_affinity::set_for_current(cpu)
                 {
                     warn!("core {me} could not be pinned to CPU {}", cpu.id);
                 }
-                match Loop::new(parts, wakers, own, connections_max, busy_poll) {
-                    Ok(looping) => {
-                        let _ = started.send(Ok(()));
-                        looping.run();
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                }
+                runtime::serve(kind, parts, |outcome| {
+                    // Nobody listens any more if another core has failed.
+                    let _ = started.send(outcome);
+                });
             };
             let thread = std::thread::Builder::new()
                 .name(format!("core {me}"))
@@ -178,18 +265,26 @@ impl Cores {
         }
         for _ in 0..config.threads {
             if let Ok(Err(error)) = starts.recv() {
-                return Err(Refusal::os(uring::explain(&error)));
+                return Err(Refusal::os(match kind {
+                    Kind::Uring => uring::explain(&error),
+                    Kind::Epoll => format!("epoll: {error}"),
+                }));
             }
         }
+        let watches_connections = limits(config).idle_timeout > 0;
+        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections)
+            .map_err(|error| Refusal::os(format!("thread: {error}")))?;
         Ok(Cores {
             mesh,
             wakers,
             threads,
+            ticker,
         })
     }
 
     /// Lets every core finish what is under way, and waits for it.
     fn stop(self) {
+        self.ticker.stop();
         for core in 0..self.mesh.cores() {
             self.mesh.send(core, Letter::Stop);
             self.wakers.wake(core);
@@ -203,14 +298,19 @@ impl Cores {
 }
 
 /// The fleet, of which this server is what listens here.
-fn member(config: &Config, taken: &[std::net::SocketAddr]) -> fleet::Member {
+fn member(config: &Config, taken: &[(&'static str, std::net::SocketAddr)]) -> fleet::Member {
+    let shared: Vec<_> = taken
+        .iter()
+        .filter(|(transport, _)| *transport == "TCP")
+        .map(|&(_, address)| address)
+        .collect();
     // That each fits was found when the core's listeners were opened.
     let core_ports: Vec<u16> = config.core_ports.map_or(Vec::new(), |base| {
         (0..config.threads)
             .filter_map(|core| base.checked_add(u16::try_from(core).ok()?))
             .collect()
     });
-    fleet::Member::new(&config.fleet, taken, &core_ports)
+    fleet::Member::new(&config.fleet, &shared, &core_ports)
 }
 
 /// What core `me` listens on alone, with `--core-ports`.
@@ -223,7 +323,7 @@ fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> 
     let mut listeners = Vec::new();
     let mut failure = None;
     for address in &config.addresses {
-        let crate::config::Address::Tcp(ip, _) = address else {
+        let Address::Tcp(ip, _) = address else {
             continue;
         };
         match listen::tcp(*ip, port, config.backlog) {
@@ -256,7 +356,7 @@ fn shard_settings(config: &Config, number: usize) -> shard::Settings {
     }
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
     Rules {
         dialects: match config.protocol {
             Protocol::Auto => Dialects::Any,
@@ -275,45 +375,48 @@ fn rules(config: &Config) -> Rules {
             Admin::Anyone => RingAdmin::Anyone,
         },
         clock_may_be_moved: config.extended.relaxed_privileges,
+        reply_size_max: None,
+        credentials,
         version: PROTOCOL_VERSION,
     }
 }
 
-/// Asks for as many descriptors as the connections need. Where that is refused the limit stays and is said.
-fn raise_descriptor_limit(config: &Config) {
+fn limits(config: &Config) -> Limits {
+    // As memcached has it: who comes through the file system is trusted to know what he does.
+    let is_network = !matches!(config.addresses.first(), Some(Address::Unix(..)));
+    Limits {
+        connections_max: config.connections_max,
+        turns_away: config.extended.maxconns_fast,
+        idle_timeout: if is_network {
+            config.extended.idle_timeout
+        } else {
+            0
+        },
+    }
+}
+
+/// Asks for as many descriptors as the connections need, and insists on one for each connection.
+fn raise_descriptor_limit(config: &Config) -> Result<(), Refusal> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Listeners, rings, eventfds, the standard streams, and room.
     const OTHERS: u64 = 64;
-    let wanted = config.connections_max as u64 + 4 * config.threads as u64 + OTHERS;
+    let connections = config.connections_max as u64;
+    let wanted = connections + 4 * config.threads as u64 + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
-        return;
+        return Ok(());
     }
+    let raise = |current, maximum| setrlimit(Resource::Nofile, Rlimit { current, maximum });
     let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(wanted),
-            maximum,
-        },
-    )
-    .or_else(|_| {
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        )
-    });
-    if raised.is_err()
-        || getrlimit(Resource::Nofile)
-            .current
-            .is_some_and(|current| current < wanted)
-    {
-        warn!(
-            "-c {} needs {wanted} file descriptors, and fewer are allowed",
-            config.connections_max
-        );
+    let raised = raise(Some(wanted), maximum).or_else(|_| raise(limit.maximum, limit.maximum));
+    let current = getrlimit(Resource::Nofile).current;
+    if current.is_some_and(|current| current < connections) {
+        let message = "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns \
+                       value.";
+        return Err(Refusal::os(format!("-c {connections}: {message}")));
     }
+    if raised.is_err() || current.is_some_and(|current| current < wanted) {
+        warn!("-c {connections} needs {wanted} file descriptors, and fewer are allowed");
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 
 /// Writes the file, whole: under another name first, then renamed.
-pub(super) fn write(taken: &[SocketAddr]) -> io::Result<()> {
+pub(super) fn write(taken: &[(&'static str, SocketAddr)]) -> io::Result<()> {
     let Some(name) = std::env::var_os("MEMCACHED_PORT_FILENAME") else {
         return Ok(());
     };
@@ -14,9 +14,9 @@ pub(super) fn write(taken: &[SocketAddr]) -> io::Result<()> {
     unfinished.push(".lck");
     let lines: String = taken
         .iter()
-        .map(|address| {
+        .map(|(transport, address)| {
             let family = if address.is_ipv4() { "INET" } else { "INET6" };
-            format!("TCP {family}: {}\n", address.port())
+            format!("{transport} {family}: {}\n", address.port())
         })
         .collect();
     fs::write(&unfinished, lines)?;

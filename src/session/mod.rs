@@ -16,6 +16,7 @@
 
 mod arriving;
 mod bands;
+pub mod credentials;
 pub mod dump;
 pub mod fleet;
 mod orders;
@@ -25,15 +26,19 @@ pub mod statistics;
 pub mod switches;
 
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
 use crate::command::{Reply, Request};
 use crate::hash::{KeyHash, KeySeed};
-use crate::protocol::{self, Control, DebugTime, Dialects, Mark, Parsed, Parser, Scratch, Spelling, Word};
+use crate::protocol::{
+    self, Control, DebugTime, Dialects, Login, Mark, Parsed, Parser, Scratch, Spelling, Word,
+};
 use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
 use arriving::Arriving;
+use credentials::Credentials;
 use dump::Walk;
 use orders::Orders;
 use pipeline::Pipeline;
@@ -208,6 +213,11 @@ pub struct Rules {
     pub ring_admin: fleet::RingAdmin,
     /// `debugtime` is obeyed.
     pub clock_may_be_moved: bool,
+    /// For who asks by datagrams: requests are served command by command, each in a turn of its own, and a command's
+    /// reply may have so many bytes.
+    pub reply_size_max: Option<usize>,
+    /// -Y: nobody is served who has not logged in.
+    pub credentials: Option<Arc<Credentials>>,
     pub version: &'static str,
 }
 
@@ -232,6 +242,15 @@ pub struct Counters {
     pub total_connections: u64,
     pub rejected_connections: u64,
     pub conn_yields: u64,
+    /// Connections that were closed because nothing was asked for too long.
+    pub idle_kicks: u64,
+    pub auth_cmds: u64,
+    pub auth_errors: u64,
+    /// How often the core stopped accepting connections, and for how many microseconds in all.
+    pub listen_disabled_num: u64,
+    pub listen_disabled_us: u64,
+    /// Cores that accept none now: 1 or 0.
+    pub curr_closed: u64,
 }
 
 impl Counters {
@@ -244,12 +263,19 @@ impl Counters {
         self.total_connections += other.total_connections;
         self.rejected_connections += other.rejected_connections;
         self.conn_yields += other.conn_yields;
+        self.idle_kicks += other.idle_kicks;
+        self.auth_cmds += other.auth_cmds;
+        self.auth_errors += other.auth_errors;
+        self.listen_disabled_num += other.listen_disabled_num;
+        self.listen_disabled_us += other.listen_disabled_us;
+        self.curr_closed += other.curr_closed;
     }
 
     /// `stats reset`: everything but what is there now.
     pub fn reset(&mut self) {
         *self = Counters {
             curr_connections: self.curr_connections,
+            curr_closed: self.curr_closed,
             ..Counters::default()
         };
     }
@@ -296,6 +322,8 @@ pub struct Session {
     stall: Option<Stall>,
     /// No further requests: close when everything said has been sent.
     closing: bool,
+    /// The client has yet to log in.
+    is_stranger: bool,
 }
 
 impl Session {
@@ -309,6 +337,7 @@ impl Session {
             orders: Orders::default(),
             stall: None,
             closing: false,
+            is_stranger: rules.credentials.is_some(),
         }
     }
 
@@ -374,6 +403,31 @@ impl Session {
         }
     }
 
+    /// Whether nothing has been asked that is not answered, and no value is on its way here.
+    pub fn awaits_command(&self) -> bool {
+        matches!(self.activity(), "conn_read" | "conn_waiting")
+    }
+
+    /// Whether every request that was taken has been answered.
+    pub fn has_all_replies(&self) -> bool {
+        self.orders.is_free() && self.pipeline.is_settled()
+    }
+
+    /// Whether the last command that was begun has been taken as a whole.
+    pub fn is_between_commands(&self) -> bool {
+        !self.parser.is_within_keys()
+    }
+
+    /// Whether it waits for output to go which is part of one reply.
+    pub fn is_too_long(&self) -> bool {
+        self.pipeline.is_settled() && self.waits_for_output()
+    }
+
+    /// How the session is spoken to where no request says it.
+    pub fn spelling(&self) -> Spelling {
+        self.parser.spelling()
+    }
+
     /// Why it takes no requests now, if so. The event loop calls [`Session::resume`] when that may have changed.
     pub fn stall(&self) -> Option<Stall> {
         self.stall
@@ -435,9 +489,21 @@ impl Session {
                 self.stall = Some(stall);
                 break;
             }
+            if self.is_stranger {
+                match self.take_login(&input[used..], desk) {
+                    Some(size) => used += size,
+                    None => break,
+                }
+                continue;
+            }
             if self.arriving.is_some() {
                 used += self.take_arriving(&input[used..], desk);
                 continue;
+            }
+            let one_by_one = desk.rules.reply_size_max.is_some();
+            if one_by_one && used > 0 && self.parser.is_at_head() {
+                self.stall = Some(Stall::Turn);
+                break;
             }
             if requests_left == 0 {
                 desk.counters.conn_yields += 1;
@@ -446,7 +512,7 @@ impl Session {
             }
             let scratch = Scratch::default();
             let mut ahead = ArrayVec::<Ready<'_>, AHEAD_MAX>::new();
-            let next = self.parse_ahead(&input[used..], requests_left, &scratch, &mut ahead);
+            let next = self.parse_ahead(&input[used..], requests_left, one_by_one, &scratch, &mut ahead);
             if ahead.len() > 1 {
                 ahead
                     .iter()
@@ -482,11 +548,41 @@ impl Session {
         if self.closing { input.len() } else { used }
     }
 
-    /// Parses requests until `ahead` is full, `requests_max` are there, or something else comes, which it returns.
+    /// Serves one line of a client who has not logged in. Returns how much it consumed, or `None` if more must come.
+    fn take_login<S, W>(&mut self, input: &[u8], desk: &mut Desk<'_, S, W>) -> Option<usize> {
+        let (word, size) = match protocol::parse_login(input) {
+            Login::Partial => return None,
+            Login::Hangup => {
+                self.closing = true;
+                return Some(input.len());
+            }
+            Login::Say { word, size } => (word, size),
+            Login::Attempt { user, password, size } => {
+                let credentials = desk.rules.credentials.as_ref();
+                self.is_stranger = !credentials.is_some_and(|known| known.are_right(user, password));
+                desk.counters.auth_cmds += 1;
+                desk.counters.auth_errors += u64::from(self.is_stranger);
+                (
+                    if self.is_stranger {
+                        Word::AuthFailure
+                    } else {
+                        Word::Stored
+                    },
+                    size,
+                )
+            }
+        };
+        protocol::say(self.pipeline.writer(desk.buffers), Spelling::CLASSIC, word);
+        Some(size)
+    }
+
+    /// Parses requests until `ahead` is full, `requests_max` are there, a command is complete if `one_by_one`, or
+    /// something else comes, which it returns.
     fn parse_ahead<'a>(
         &mut self,
         input: &'a [u8],
         requests_max: usize,
+        one_by_one: bool,
         scratch: &'a Scratch,
         ahead: &mut ArrayVec<Ready<'a>, AHEAD_MAX>,
     ) -> Option<Parsed<'a>> {
@@ -508,6 +604,9 @@ impl Session {
                         size,
                         before,
                     });
+                    if one_by_one && self.parser.is_at_head() {
+                        break;
+                    }
                 }
                 other => return Some(other),
             }
@@ -634,7 +733,7 @@ impl Session {
     fn reason_to_wait<S: Shards, W: Wire>(&self, desk: &Desk<'_, S, W>) -> Option<Stall> {
         if !self.orders.is_free() || self.pipeline.is_full_of_gaps() {
             Some(Stall::Answers)
-        } else if self.pipeline.size() >= OUTPUT_SIZE_MAX {
+        } else if self.pipeline.size() >= desk.rules.reply_size_max.unwrap_or(OUTPUT_SIZE_MAX) {
             Some(Stall::Output)
         } else if !desk.shards.has_room() {
             Some(Stall::Room)

@@ -286,9 +286,9 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
         }
         Control::Stats { what } => statistics_course(what, desk),
         Control::Version => Course::Version,
-        // It is what memcached logs more at; our log's level is set at the start, and this is only shown.
         Control::Verbosity(level) => {
             facts.switches.set_verbosity(level);
+            (facts.log_at)(level);
             Course::Say(Word::Ok)
         }
         Control::CacheMemlimit { megabytes } => {

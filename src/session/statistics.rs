@@ -68,6 +68,8 @@ pub struct Facts {
     pub fleet: Arc<dyn Fleet>,
     /// Tells the process to end, gracefully or not.
     pub shut_down: fn(graceful: bool),
+    /// Makes the log say as much as so many -v do.
+    pub log_at: fn(verbosity: u32),
 }
 
 /// Groups of lines that memcached shows only with the option they belong to.
@@ -148,17 +150,17 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
     say("touch_misses", &shard.touch_misses);
     say("store_too_large", &shard.store_too_large);
     say("store_no_memory", &shard.store_no_memory);
-    say("auth_cmds", &0);
-    say("auth_errors", &0);
+    say("auth_cmds", &session.auth_cmds);
+    say("auth_errors", &session.auth_errors);
     if idle_timeout {
-        say("idle_kicks", &0);
+        say("idle_kicks", &session.idle_kicks);
     }
     say("bytes_read", &session.bytes_read);
     say("bytes_written", &session.bytes_written);
     say("limit_maxbytes", &facts.switches.memory_limit());
-    say("accepting_conns", &1);
-    say("listen_disabled_num", &0);
-    say("time_in_listen_disabled_us", &0);
+    say("accepting_conns", &u8::from(session.curr_closed == 0));
+    say("listen_disabled_num", &session.listen_disabled_num);
+    say("time_in_listen_disabled_us", &session.listen_disabled_us);
     say("threads", &facts.threads);
     say("conn_yields", &session.conn_yields);
     // The power of two below the number of buckets, which take 5 bytes each.

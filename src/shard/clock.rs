@@ -66,6 +66,13 @@ pub(super) struct Crawl {
     visits: usize,
 }
 
+impl Crawl {
+    /// Whether pages are left for this second.
+    pub(super) fn is_behind(&self) -> bool {
+        self.visits > 0
+    }
+}
+
 impl Shard {
     /// A chunk for an item of this size; the caller writes the item at once. May move or forget other items:
     /// `moves` tells.

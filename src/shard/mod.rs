@@ -402,10 +402,11 @@ impl Shard {
 
     /// A bounded slice of the work that nobody waits for: pages in reserve for the stores to come, expired and flushed
     /// items. Under 100 microseconds, or as long as one page full of expired items takes. To be called once a turn;
-    /// what remains is done in the next turns.
-    pub fn maintain(&mut self, now: Now) {
+    /// what remains is done in the next turns. Returns whether there is more of it for this second.
+    pub fn maintain(&mut self, now: Now) -> bool {
         self.advance(now);
         self.sweep_in_background(now);
+        self.crawl.is_behind()
     }
 
     pub fn counters(&self) -> Counters {

@@ -419,12 +419,13 @@ fn a_client_of_a_unix_socket_is_local() {
     }
     let folder = Folder::new();
     let path = folder.file("socket");
-    let mut process = Command::new(binary_under_test())
+    let mut command = Command::new(binary_under_test());
+    command
         .args(["-s", &path, "--ring-admin", "local"])
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the server");
+        .stderr(Stdio::null());
+    crate::harness::as_whoever_runs_this(&mut command);
+    let mut process = command.spawn().expect("the server");
     let started = Instant::now();
     let talk = || -> std::io::Result<String> {
         let mut client = loop {

@@ -10,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
-    Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip, spell,
-    testing_memcached,
+    Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, nothing_within, scratch_folder, skip,
+    spell, testing_memcached,
 };
 use crate::sandbox;
 
@@ -43,7 +43,9 @@ fn in_the_background_it_ends_when_told() {
     let folder = scratch_folder();
     let pid_file = folder.join("pid");
     let path = pid_file.to_str().expect("path");
-    let started = std::process::Command::new(binary_under_test())
+    let mut command = std::process::Command::new(binary_under_test());
+    as_whoever_runs_this(&mut command);
+    let started = command
         .args(["-d", "-P", path, "-t", "1", "-l", "127.0.0.1", "-p", "-1"])
         .env("MEMCACHED_PORT_FILENAME", folder.join("port"))
         .status()
@@ -178,11 +180,32 @@ fn each_core_has_a_port_of_its_own() {
 }
 
 #[test]
-fn without_io_uring_it_says_so_and_ends() {
+fn without_io_uring_it_serves_by_epoll_and_says_so() {
     if testing_memcached() {
         return skip("io_uring refused", "memcached has no use for io_uring");
     }
-    let refused = Server::launch_with(&binary_under_test(), &["-t", "2"], sandbox::deny_io_uring);
+    let options = ["-t", "2", "--io", "auto"];
+    let server = Server::launch_with(&binary_under_test(), &options, sandbox::deny_io_uring)
+        .expect("it does not start without io_uring");
+    let said = server.said();
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("io_uring")).collect();
+    assert_eq!(1, lines.len(), "one clear line, not {said:?}");
+    assert!(
+        lines[0].contains("epoll") && lines[0].contains("seccomp"),
+        "{said:?}"
+    );
+    server
+        .connect()
+        .check("set a 0 0 1\n1\nget a\n", "STORED\nVALUE a 0 1\n1\nEND\n");
+}
+
+#[test]
+fn without_the_io_uring_that_it_must_use_it_says_so_and_ends() {
+    if testing_memcached() {
+        return skip("io_uring refused", "memcached has no use for io_uring");
+    }
+    let options = ["-t", "2", "--io", "uring"];
+    let refused = Server::launch_with(&binary_under_test(), &options, sandbox::deny_io_uring);
     let said = refused.err().expect("it started without io_uring");
     let (status, words) = said.split_once(": ").expect("status and words");
     assert!(
@@ -225,9 +248,7 @@ fn a_unix_socket() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if testing_memcached() && rustix::process::getuid().is_root() {
-        command.args(["-u", "root"]);
-    }
+    as_whoever_runs_this(&mut command);
     let mut process = command.spawn().expect("the server");
     let started = std::time::Instant::now();
     let talk = || -> std::io::Result<String> {

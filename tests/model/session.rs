@@ -226,6 +226,8 @@ impl Driven {
             // And no client here is on the server's machine.
             ring_admin: RingAdmin::Local,
             clock_may_be_moved: true,
+            reply_size_max: None,
+            credentials: None,
             version: "1.6.45",
         };
         let settings = Settings {
@@ -267,6 +269,7 @@ impl Driven {
                 cpu_used: || (0, 0),
                 fleet: Arc::new(NoFleet),
                 shut_down: |_| {},
+                log_at: |_| {},
             },
         }
     }

@@ -23,19 +23,18 @@ mod ring;
 mod socket;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use io_uring::{cqueue, opcode, types};
 use log::{debug, warn};
 
-use super::{Core, CoreParts, Listener, Patience, Plan, Turn};
-use crate::mesh::Letter;
+use super::sending::Sending;
+use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Turn, Wakers};
 use crate::session::ConnectionId;
 use ring::{Ring, Token};
-use socket::{Sending, Socket};
+use socket::Socket;
 
 pub use refused::explain;
 
@@ -44,31 +43,6 @@ const LOOKS_PER_YIELD: usize = 32;
 
 const SEND_NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 const SEND_LATER: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-
-/// The descriptors by which cores are woken, shared by all.
-pub struct Wakers {
-    /// Each core's ring, for peers; -1 until the core has set it up.
-    rings: Box<[AtomicI32]>,
-    /// Each core's eventfd, for threads without a ring.
-    events: Box<[OwnedFd]>,
-}
-
-impl Wakers {
-    pub fn new(cores: usize) -> io::Result<Wakers> {
-        use rustix::event::{EventfdFlags, eventfd};
-        let events: Result<Box<[_]>, _> = (0..cores).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect();
-        Ok(Wakers {
-            rings: (0..cores).map(|_| AtomicI32::new(-1)).collect(),
-            events: events?,
-        })
-    }
-
-    /// Wakes a core from a thread without a ring.
-    pub fn wake(&self, core: usize) {
-        // It can fail only if the counter is about to overflow: then the core is being woken anyway.
-        let _ = rustix::io::write(&self.events[core], &1u64.to_ne_bytes());
-    }
-}
 
 /// Checks that the kernel grants a ring with all that the loop needs.
 pub fn probe() -> io::Result<()> {
@@ -86,9 +60,6 @@ pub struct Loop {
     /// Listeners whose accept failed for want of descriptors or memory: armed again when a connection has closed.
     starved: Vec<u32>,
     patience: Patience,
-    connections_max: usize,
-    /// The core that the next connection goes to.
-    next_core: usize,
     /// Where the kernel puts the eventfd's count. Boxed: it must not move.
     event_count: Box<u64>,
     is_event_armed: bool,
@@ -96,16 +67,16 @@ pub struct Loop {
 
 impl Loop {
     /// Sets up the ring. Must be called on the thread that will run the loop.
-    pub fn new(
-        parts: CoreParts,
-        wakers: Arc<Wakers>,
-        listeners: Vec<Listener>,
-        connections_max: usize,
-        busy_poll: Duration,
-    ) -> io::Result<Loop> {
+    pub fn new(parts: LoopParts) -> io::Result<Loop> {
+        let LoopParts {
+            core,
+            wakers,
+            listeners,
+            busy_poll,
+        } = parts;
         let ring = Ring::new()?;
-        let core = Core::new(parts);
-        wakers.rings[core.me()].store(ring.fd(), Ordering::Release);
+        let core = Core::new(core);
+        wakers.set_ring(core.me(), ring.fd());
         Ok(Loop {
             to_accept: (0..listeners.len() as u32).collect(),
             starved: Vec::new(),
@@ -114,8 +85,6 @@ impl Loop {
             wakers,
             listeners,
             patience: Patience::new(busy_poll),
-            connections_max,
-            next_core: 0,
             event_count: Box::new(0),
             is_event_armed: false,
         })
@@ -156,8 +125,8 @@ impl Loop {
             return;
         };
         let plan = connection.plan();
-        let socket = &mut connection.socket;
-        let output = connection.session.output();
+        let output = connection.output();
+        let socket = &connection.socket;
         let has_output = !output.is_empty() && !socket.broken;
         if has_output && socket.sending.is_none() {
             let size = u32::try_from(output.len()).unwrap_or(u32::MAX);
@@ -194,7 +163,11 @@ impl Loop {
             return;
         }
         socket.reading = true;
-        let entry = opcode::RecvMulti::new(types::Fd(socket.raw()), buffers::GROUP).build();
+        let fd = types::Fd(socket.raw());
+        let entry = match socket.has_datagrams {
+            true => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
+            false => opcode::RecvMulti::new(fd, buffers::GROUP).build(),
+        };
         // SAFETY: the entry holds no address; its buffers are the registered ring's.
         unsafe { self.ring.push(entry, Token::Receive(id)) };
     }
@@ -233,18 +206,23 @@ impl Loop {
     fn arm(&mut self) {
         if !self.is_event_armed {
             self.is_event_armed = true;
-            let fd = types::Fd(self.wakers.events[self.core.me()].as_raw_fd());
+            let fd = types::Fd(self.wakers.event(self.core.me()).as_raw_fd());
             let count: *mut u64 = &mut *self.event_count;
             let entry = opcode::Read::new(fd, count.cast(), size_of::<u64>() as u32).build();
             // SAFETY: the count is boxed, lives as long as the ring, and nobody reads it.
             unsafe { self.ring.push(entry, Token::Wake) };
         }
-        if self.core.is_stopping() {
+        if self.core.is_stopping() || !self.core.may_accept() {
             return;
         }
         for index in std::mem::take(&mut self.to_accept) {
             let fd = types::Fd(self.listeners[index as usize].socket.as_raw_fd());
-            let entry = opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build();
+            let entry = match self.core.accepts_always() {
+                true => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+                false => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+            };
             // SAFETY: the entry holds no address: peer names are asked for when somebody wants them.
             unsafe { self.ring.push(entry, Token::Accept(index)) };
         }
@@ -255,7 +233,7 @@ impl Loop {
             core, ring, wakers, ..
         } = self;
         core.wake_peers(|peer| {
-            let fd: RawFd = wakers.rings[peer].load(Ordering::Acquire);
+            let fd = wakers.ring(peer);
             let entry = opcode::MsgRingData::new(types::Fd(fd), 0, Token::Wake.pack(), None)
                 .build()
                 .flags(io_uring::squeue::Flags::SKIP_SUCCESS);
@@ -316,7 +294,7 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let buffer = connection.session.take_output();
+        let buffer = connection.take_output();
         connection.socket.sending = Some(Sending { buffer, gone });
         self.go_on_sending(id);
     }
@@ -385,8 +363,11 @@ impl Loop {
             }
             self.ring.buffers.publish();
             turn.resume();
-            turn.read_letters(|turn, socket| {
-                let id = turn.open(Socket::new(socket));
+            turn.read_letters(|turn, arrival| {
+                let id = match arrival {
+                    Arrival::Connection(socket) => turn.open(Socket::new(socket)),
+                    Arrival::Datagrams(socket) => turn.open_datagrams(Socket::of_datagrams(socket)),
+                };
                 turn.note(id);
             });
             turn.finish();
@@ -426,31 +407,8 @@ impl Loop {
         }
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         let socket = unsafe { OwnedFd::from_raw_fd(result) };
-        if self.core.is_stopping() {
-            return;
-        }
-        let mesh = self.core.mesh().clone();
-        if mesh.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
-            mesh.connections.fetch_sub(1, Ordering::Relaxed);
-            self.core.count_rejected();
-            // The socket is new and its buffer empty: these bytes fit, or the client is gone.
-            let words = b"ERROR Too many open connections\r\n";
-            let _ = rustix::net::send(
-                socket.as_fd(),
-                words,
-                rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
-            );
-            return;
-        }
-        let me = self.core.me();
-        let core = if self.listeners[listener as usize].shared {
-            let core = self.next_core;
-            self.next_core = (core + 1) % mesh.cores();
-            core
-        } else {
-            me
-        };
-        self.core.hand_over(core, Letter::Connection(socket));
+        let shared = self.listeners[listener as usize].shared;
+        self.core.accepted(socket, shared);
     }
 }
 
@@ -461,6 +419,14 @@ fn full_id(turn: &mut Turn<'_, Socket>, id: ConnectionId) -> ConnectionId {
 
 fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, completion: &cqueue::Entry) {
     let (result, flags) = (completion.result(), completion.flags());
+    if let Some(socket) = turn.socket(id)
+        && socket.has_datagrams
+    {
+        socket.reading = false;
+        socket.cancelling = false;
+        turn.readable(id);
+        return;
+    }
     if let Some(buffer) = cqueue::buffer_select(flags) {
         let size = usize::try_from(result).unwrap_or(0);
         // SAFETY: the kernel names this buffer in this very completion, and it is given back below, once.

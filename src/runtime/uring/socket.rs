@@ -1,11 +1,10 @@
 //! A connection's socket, as the io_uring loop keeps it.
 
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, sendmsg};
-
+use crate::runtime::conns::is_local;
+use crate::runtime::sending::{Sending, send_pieces};
 use crate::session::Wire;
 
 /// Invariant: the socket is closed only when neither `reading` nor `sending` is under way, so the kernel never
@@ -23,14 +22,8 @@ pub(super) struct Socket {
     pub(super) broken: bool,
     /// Both directions have been shut down.
     pub(super) shut: bool,
-}
-
-/// Invariant: `buffer` is neither moved out nor changed while the kernel reads it.
-#[derive(Debug)]
-pub(super) struct Sending {
-    pub(super) buffer: Vec<u8>,
-    /// Bytes that have gone.
-    pub(super) gone: usize,
+    /// The core reads and writes datagrams here, and the loop says when there are some.
+    pub(super) has_datagrams: bool,
 }
 
 impl Socket {
@@ -42,6 +35,14 @@ impl Socket {
             sending: None,
             broken: false,
             shut: false,
+            has_datagrams: false,
+        }
+    }
+
+    pub(super) fn of_datagrams(fd: OwnedFd) -> Socket {
+        Socket {
+            has_datagrams: true,
+            ..Socket::new(fd)
         }
     }
 
@@ -67,27 +68,13 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken {
+        if self.sending.is_some() || self.broken || self.has_datagrams {
             return 0;
         }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        sendmsg(
-            self.fd.as_fd(),
-            pieces,
-            &mut SendAncillaryBuffer::default(),
-            flags,
-        )
-        .unwrap_or(0)
+        send_pieces(self.fd.as_fd(), pieces)
     }
 
     fn is_local(&self) -> bool {
-        // A socket that is no longer connected has no peer to be trusted.
-        rustix::net::getpeername(self.fd.as_fd()).is_ok_and(|peer| match peer {
-            None => true,
-            Some(peer) => match SocketAddr::try_from(peer.clone()) {
-                Ok(peer) => peer.ip().to_canonical().is_loopback(),
-                Err(_) => peer.address_family() == AddressFamily::UNIX,
-            },
-        })
+        is_local(self.fd.as_fd())
     }
 }

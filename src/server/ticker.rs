@@ -1,0 +1,58 @@
+//! Once a second: wakes the cores that sleep and may have something to do all the same.
+//!
+//! A core that nobody asks anything would never look for expired items, nor for connections that have been silent too
+//! long. It does both in the first turns of every second, so all it needs is to be woken. While there is neither an
+//! item nor a connection to look after, nobody is.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, atomic::Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use log::error;
+
+use crate::memory::Pool;
+use crate::mesh::Mesh;
+use crate::runtime::Wakers;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+pub(super) struct Ticker {
+    /// The thread ends when this does.
+    end: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Ticker {
+    /// `watches_connections`: those that are silent are to be closed one day.
+    pub(super) fn start(
+        mesh: Arc<Mesh>,
+        wakers: Arc<Wakers>,
+        pool: Arc<Pool>,
+        watches_connections: bool,
+    ) -> std::io::Result<Ticker> {
+        let (end, ended) = mpsc::channel::<()>();
+        let tick = move || {
+            let has_items = pool.pages_taken() > 0;
+            let has_connections = watches_connections && mesh.connections.load(Ordering::Relaxed) > 0;
+            if has_items || has_connections {
+                (0..mesh.cores())
+                    .filter(|&core| mesh.place(core).bell.must_ring())
+                    .for_each(|core| wakers.wake(core));
+            }
+        };
+        let thread = Builder::new().name("ticker".to_owned()).spawn(move || {
+            while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                tick();
+            }
+        })?;
+        Ok(Ticker { end, thread })
+    }
+
+    pub(super) fn stop(self) {
+        drop(self.end);
+        if self.thread.join().is_err() {
+            error!("the ticker ended badly");
+        }
+    }
+}
