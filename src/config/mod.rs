@@ -5,6 +5,7 @@
 
 mod extended;
 mod file;
+mod fleet;
 mod listen;
 mod words;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use extended::Extended;
+pub use fleet::{Admin, DnsName, Fleet};
 use words::{factor, number, octal, path, text};
 
 /// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
@@ -166,6 +168,8 @@ struct Options {
         help_heading = "Own options"
     )]
     io: Io,
+    #[command(flatten)]
+    fleet: fleet::FleetOptions,
 }
 
 /// Which event loop serves.
@@ -251,6 +255,7 @@ pub struct Config {
     /// What was typed behind -l, for `stats settings`.
     pub listen: Option<String>,
     pub extended: Extended,
+    pub fleet: Fleet,
     /// What was accepted and has no effect: to be said once, when there is a log.
     pub notes: Vec<String>,
 }
@@ -488,6 +493,10 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         chunk_size: options.slab_min_size as u32,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
         extended,
+        fleet: options
+            .fleet
+            .meaning()
+            .map_err(|message| Misuse::new(EX_USAGE, message))?,
         notes,
     })
 }

@@ -1,16 +1,18 @@
 //! What the statistics say about the process, and what `stats settings` says about its options.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 use crate::config::{Address, Config, PROTOCOL_VERSION, Protocol};
 use crate::runtime::{Listener, local_name};
+use crate::session::fleet::Fleet;
 use crate::session::settings::Setting;
 use crate::session::statistics::{Facts, Groups};
 use crate::session::switches::Switches;
 
 use super::PAGE_SIZE;
 
-pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>]) -> Facts {
+pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>], fleet: Arc<dyn Fleet>) -> Facts {
     let extended = &config.extended;
     let sockets = listeners.iter().flatten().map(|listener| &listener.socket);
     Facts {
@@ -37,6 +39,7 @@ pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>]) -> Facts {
             .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
             .collect(),
         cpu_used,
+        fleet,
         shut_down,
         log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),
     }
