@@ -507,7 +507,7 @@ fn server_command<'a>(word: &[u8], line: &'a [u8], size: usize, mut tokens: Toke
                 b"version" => Ok(control::Control::Version),
                 b"stats" => control::stats(tokens),
                 b"watch" => control::watch(tokens),
-                _ => return hangup(size),
+                _ => return quit(size),
             }
         }
         _ => {
@@ -543,5 +543,16 @@ fn hangup(size: usize) -> Parsed<'static> {
         word: None,
         spelling: Spelling::CLASSIC,
         size,
+        asked: false,
+    }
+}
+
+/// Closes because the client says so.
+fn quit(size: usize) -> Parsed<'static> {
+    Parsed::Hangup {
+        word: None,
+        spelling: Spelling::CLASSIC,
+        size,
+        asked: true,
     }
 }

@@ -1,17 +1,20 @@
 //! One core, whatever its event loop: its connections' sessions, its mailbox, its side of the mesh.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
 
 use super::slots::Slots;
 use super::{Clock, conns};
 use crate::hash::KeySeed;
-use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
+use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes, Watch};
+use crate::protocol::watch::{CloseReason, Event, Peer};
 use crate::session::statistics::{Facts, More, Totals};
+use crate::session::watch::{Lines, WATCHERS_MAX};
 use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
 use crate::time::{Now, Seconds};
 
@@ -22,8 +25,12 @@ const LETTERS_PER_TURN: usize = 16;
 pub struct Connection<S> {
     pub session: Session,
     pub socket: S,
+    /// The other end, as it was when the connection came: a broken socket does not know it any more.
+    peer: Peer,
     /// The client has sent all it will.
     pub ended: bool,
+    /// Receiving has failed.
+    has_failed: bool,
     /// Whether it is on the list of those to be looked at after the turn.
     is_noted: bool,
     /// Whether it is on the list of those to be resumed.
@@ -44,6 +51,15 @@ pub enum Plan {
 }
 
 impl<S> Connection<S> {
+    /// Why it is closed, when it is.
+    fn close_reason(&self) -> CloseReason {
+        match self.session.close_reason() {
+            Some(reason) => reason,
+            None if self.ended && !self.has_failed => CloseReason::Normal,
+            None => CloseReason::Error,
+        }
+    }
+
     pub fn plan(&self) -> Plan {
         let all_served = self.session.is_settled();
         if all_served && (self.session.is_closing() || self.ended) {
@@ -68,6 +84,7 @@ pub struct Core<S> {
     outboxes: Outboxes,
     waiting: Waiting,
     wakes: Wakes,
+    watch: Watch,
     buffers: Buffers,
     counters: Counters,
     connections: Slots<Connection<S>>,
@@ -104,6 +121,7 @@ impl<S: Wire + AsFd> Core<S> {
             facts,
         } = parts;
         let cores = mesh.cores();
+        let watch = Watch::new(me, mesh.clone(), facts.clone(), Clock::wall, rules.lines_size_max);
         Core {
             me,
             mesh,
@@ -115,6 +133,7 @@ impl<S: Wire + AsFd> Core<S> {
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
             wakes: Wakes::default(),
+            watch,
             buffers: Buffers::default(),
             counters: Counters::default(),
             connections: Slots::new(),
@@ -145,6 +164,7 @@ impl<S: Wire + AsFd> Core<S> {
             &mut self.outboxes,
             &mut self.waiting,
             &mut self.wakes,
+            &mut self.watch,
         );
         Turn {
             me: self.me,
@@ -186,8 +206,10 @@ impl<S: Wire + AsFd> Core<S> {
     }
 
     /// Wakes the cores that were sent letters and sleep, by `ring`.
-    pub fn wake_peers(&mut self, ring: impl FnMut(usize)) {
-        self.wakes.ring(&self.mesh, ring);
+    pub fn wake_peers(&mut self, mut ring: impl FnMut(usize)) {
+        self.wakes.ring(&self.mesh, &mut ring);
+        self.watch.send();
+        self.watch.ring(ring);
     }
 
     /// The connections to be looked at after the turn. Swapped with an empty list, so that both keep their memory.
@@ -244,6 +266,14 @@ impl<S: Wire + AsFd> Core<S> {
     pub fn close(&mut self, id: ConnectionId) -> Option<S> {
         let mut connection = self.connections.remove(id)?;
         connection.session.close(&mut self.buffers);
+        if connection.session.is_watcher() {
+            self.watch.dismiss(id);
+        }
+        self.watch.tell(&Event::Closed {
+            peer: connection.peer,
+            reason: connection.close_reason(),
+            client: connection.socket.as_fd().as_raw_fd(),
+        });
         self.counters.curr_connections -= 1;
         self.mesh.connections.fetch_sub(1, Ordering::Relaxed);
         Some(connection.socket)
@@ -323,10 +353,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
+        let (peer, client) = (conns::peer(socket.as_fd()), socket.as_fd().as_raw_fd());
+        self.reach.watch().tell(&Event::Opened { peer, client });
         self.connections.insert(|id| Connection {
-            session: Session::new(id, seed, rules),
+            session: Session::new(id, client, seed, rules),
             socket,
+            peer,
             ended: false,
+            has_failed: false,
             is_noted: false,
             is_to_resume: false,
             last_heard: now.seconds,
@@ -349,6 +383,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             connection.ended = true;
             note(connection, id, self.noted);
         }
+    }
+
+    /// Receiving has failed: there is nobody to talk to.
+    pub fn failed(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_failed = true;
+        }
+        self.ended(id);
     }
 
     /// Goes on with the sessions whose reason to wait may be gone.
@@ -404,10 +446,29 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                         }
                     });
                 }
+                Letter::Lines(lines) => self.tell_watchers(lines),
+                Letter::LinesRead { from, lines } => self.reach.watch().came_back(from, lines),
                 Letter::Connection(socket) => arrived(self, socket),
                 Letter::Stop => *self.is_stopping = true,
             }
         }
+    }
+
+    /// Shows this core's watchers what some core has for them.
+    fn tell_watchers(&mut self, lines: Box<Lines>) {
+        let watchers: ArrayVec<_, WATCHERS_MAX> = self.reach.watch().watchers().collect();
+        for id in watchers {
+            // One who has sent all it will is leaving.
+            if self
+                .connections
+                .get_mut(id)
+                .is_some_and(|connection| !connection.ended)
+            {
+                self.serve(id, |session, desk| session.tell(&lines, desk));
+            }
+        }
+        let from = self.me;
+        self.reach.post(lines.from, Letter::LinesRead { from, lines });
     }
 
     /// Carries out an order that takes what only the event loop has.

@@ -251,6 +251,8 @@ fn rules(config: &Config) -> Rules {
         shutdown_enabled: config.shutdown_enabled,
         dump_refused: config.dump_refused,
         watch_refused: config.watch_refused,
+        watcher_size_max: config.extended.watcher_logbuf_size as usize,
+        lines_size_max: config.extended.worker_logbuf_size as usize,
         sizes_tracked: config.extended.track_sizes,
         clock_may_be_moved: config.extended.relaxed_privileges,
         version: PROTOCOL_VERSION,

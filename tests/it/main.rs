@@ -17,3 +17,4 @@ mod sandbox;
 mod statistics;
 mod tidy;
 mod tools;
+mod watch;
