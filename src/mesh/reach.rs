@@ -119,17 +119,12 @@ impl<'m> Reach<'m> {
         while batch.may_go_on() {
             batch.next_hashes(AHEAD).for_each(|hash| own.prepare(hash));
             batch.work(AHEAD, |ask, reservation, out| {
-                let mut write = |reply: &Reply<'_>| {
+                witness::execute(own, watch, ask, reservation, now, |reply| {
                     // What would be sent apart on its own core is copied here: the answer has to travel.
                     let left =
                         protocol::write(out, ask.spelling, ask.request.key, ask.text, reply, usize::MAX);
                     debug_assert!(left.is_none());
-                };
-                match reservation {
-                    _ if watch.is_on() => witness::execute(own, watch, ask, reservation, now, write),
-                    None => write(&own.execute(&ask.request, now)),
-                    Some(reservation) => write(&own.commit(reservation, &ask.request, now)),
-                }
+                });
             });
         }
         // Whoever reads an answer finds what its watcher reads said before.
@@ -216,10 +211,7 @@ impl Shards for Reach<'_> {
     fn execute<R>(&mut self, ask: &Ask<'_>, write: impl FnOnce(&Reply<'_>) -> R) -> Option<R> {
         let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
         match self.shard(owner) {
-            Some((shard, watch)) if watch.is_on() => {
-                Some(witness::execute(shard, watch, ask, None, now, write))
-            }
-            Some((shard, _)) => Some(write(&shard.execute(&ask.request, now))),
+            Some((shard, watch)) => Some(witness::execute(shard, watch, ask, None, now, write)),
             None => {
                 self.outboxes.push(owner, ask, None);
                 None
@@ -264,10 +256,7 @@ impl Shards for Reach<'_> {
     ) -> Option<R> {
         let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
         match self.shard(owner) {
-            Some((shard, watch)) if watch.is_on() => {
-                Some(witness::execute(shard, watch, ask, Some(reservation), now, write))
-            }
-            Some((shard, _)) => Some(write(&shard.commit(reservation, &ask.request, now))),
+            Some((shard, watch)) => Some(witness::execute(shard, watch, ask, Some(reservation), now, write)),
             None => {
                 self.outboxes.push(owner, ask, Some(reservation));
                 None

@@ -1,4 +1,4 @@
-//! Executing a request under watchers' eyes: what memcached would log of it, in its order.
+//! Executing a request, under watchers' eyes if there are any: what memcached would log of it, in its order.
 //!
 //! Every command looks its item up, and that is an event; a store looks up, too, before it is one; a refused set looks
 //! up what it removes. The shard knows nothing of this: it is asked what it has before and after.
@@ -11,7 +11,9 @@ use crate::session::Ask;
 use crate::shard::{Glance, Reservation, Reserve, Shard};
 use crate::time::Now;
 
-/// Executes a request, hands its reply to `write` and tells the watchers.
+/// Executes a request, hands its reply to `write` and tells the watchers, if there are any. There is one call of
+/// `write`, watched or not, so that it is compiled into the way that most requests go.
+#[inline]
 pub(super) fn execute<R>(
     shard: &mut Shard,
     watch: &mut Watch,
@@ -20,35 +22,56 @@ pub(super) fn execute<R>(
     now: Now,
     write: impl FnOnce(&Reply<'_>) -> R,
 ) -> R {
-    let request = &ask.request;
-    let value_size = reservation
-        .as_ref()
-        .map_or(request.value.len(), Reservation::size);
-    let before = shard.glance(request, now);
-    let (outcome, result) = {
-        let reply = match reservation {
-            None => shard.execute(request, now),
-            Some(reservation) => shard.commit(reservation, request, now),
-        };
-        (Outcome::of(&reply), write(&reply))
+    let before = watch
+        .is_on()
+        .then(|| Before::look(shard, ask, reservation.as_ref(), now));
+    let reply = match reservation {
+        None => shard.execute(&ask.request, now),
+        Some(reservation) => shard.commit(reservation, &ask.request, now),
     };
+    let before = before.map(|before| (before, Outcome::of(&reply)));
+    let result = write(&reply);
+    if let Some((before, outcome)) = before {
+        tell(shard, watch, ask, before, outcome, now);
+    }
+    result
+}
+
+/// What is known of a request before it is executed.
+struct Before {
+    glance: Option<Glance>,
+    /// Bytes of the value that comes with it.
+    value_size: usize,
+}
+
+impl Before {
+    #[cold]
+    fn look(shard: &mut Shard, ask: &Ask<'_>, reservation: Option<&Reservation>, now: Now) -> Before {
+        Before {
+            glance: shard.glance(&ask.request, now),
+            value_size: reservation.map_or(ask.request.value.len(), Reservation::size),
+        }
+    }
+}
+
+#[cold]
+fn tell(shard: &mut Shard, watch: &mut Watch, ask: &Ask<'_>, before: Before, outcome: Outcome, now: Now) {
     tell_evicted(shard, watch);
-    let after = shard.glance(request, now);
+    let after = shard.glance(&ask.request, now);
     let mut witness = Witness {
         shard,
         watch,
         ask,
-        before,
+        before: before.glance,
         after,
         now,
     };
-    match &request.operation {
-        Operation::Get(_) | Operation::Touch(_) | Operation::Inspect => witness.looked_up(before),
-        Operation::Store(store) => witness.stored(store, value_size, outcome),
+    match &ask.request.operation {
+        Operation::Get(_) | Operation::Touch(_) | Operation::Inspect => witness.looked_up(before.glance),
+        Operation::Store(store) => witness.stored(store, before.value_size, outcome),
         Operation::Delete(delete) => witness.deleted(delete, outcome),
         Operation::Count(count) => witness.counted(count, outcome),
     }
-    result
 }
 
 /// Reserves memory for a value and tells the watchers: others may be forgotten for it, or it is refused.

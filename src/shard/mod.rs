@@ -242,6 +242,7 @@ impl Shard {
     ///
     /// A store's value must be in the request; one that arrives apart takes [`Shard::reserve`] and
     /// [`Shard::commit`].
+    #[inline]
     pub fn execute(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
         self.advance(now);
         match &request.operation {
