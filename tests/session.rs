@@ -7,6 +7,7 @@ mod model;
 use model::{Driven, Manner, replies};
 use proptest::prelude::*;
 use ringcached::protocol::Dialects;
+use ringcached::protocol::watch::CloseReason;
 use ringcached::session::{INPUT_STALLED_MAX, OUTPUT_SIZE_MAX, Stall};
 
 fn manner() -> Manner {
@@ -229,5 +230,32 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(input in prop::collection::vec(any::<u8>(), 0..2000)) {
         model::run(&input);
+    }
+}
+
+#[test]
+fn a_session_knows_why_it_is_closed() {
+    for (input, reason) in [
+        (&b"mn\r\n"[..], None),
+        (b"get a\r\nquit\r\n", Some(CloseReason::Normal)),
+        (
+            b"\x80\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            Some(CloseReason::Normal),
+        ),
+        (
+            b"\x80\x07\0\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            Some(CloseReason::Error),
+        ),
+        (b"GET / HTTP/1.1\r\n", Some(CloseReason::Error)),
+    ] {
+        let mut driven = Driven::new(&manner());
+        driven.receive(input);
+        driven.settle();
+        assert_eq!(
+            driven.session().close_reason(),
+            reason,
+            "{}",
+            input.escape_ascii()
+        );
     }
 }

@@ -33,6 +33,7 @@ pub struct Batch {
 struct Packed {
     connection: ConnectionId,
     gap: u32,
+    client: i32,
     hash: KeyHash,
     operation: Operation,
     spelling: Spelling,
@@ -80,6 +81,7 @@ impl Batch {
             text,
             connection,
             gap,
+            client,
         } = *ask;
         let Request {
             key,
@@ -90,6 +92,7 @@ impl Batch {
         self.asks.push(Packed {
             connection,
             gap,
+            client,
             hash,
             operation,
             spelling,
@@ -140,6 +143,7 @@ impl Batch {
                 text,
                 connection: packed.connection,
                 gap: packed.gap,
+                client: packed.client,
             };
             let start = self.answer_bytes.len();
             answer(&ask, packed.reservation.take(), &mut self.answer_bytes);

@@ -536,7 +536,7 @@ fn server_command<'a>(word: &[u8], line: &'a [u8], size: usize, mut tokens: Toke
                 b"version" => Ok(Control::Version),
                 b"stats" => control::stats(tokens),
                 b"watch" => control::watch(tokens),
-                _ => return hangup(size),
+                _ => return quit(size),
             }
         }
         _ => {
@@ -572,5 +572,16 @@ fn hangup(size: usize) -> Parsed<'static> {
         word: None,
         spelling: Spelling::CLASSIC,
         size,
+        asked: false,
+    }
+}
+
+/// Closes because the client says so.
+fn quit(size: usize) -> Parsed<'static> {
+    Parsed::Hangup {
+        word: None,
+        spelling: Spelling::CLASSIC,
+        size,
+        asked: true,
     }
 }

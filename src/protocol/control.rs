@@ -164,8 +164,30 @@ impl Streams {
     pub const PROXYEVENTS: Streams = Streams(1 << 8);
     pub const PROXYUSER: Streams = Streams(1 << 9);
 
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// The stream of this index, below [`Streams::COUNT`].
+    pub fn at(index: usize) -> Streams {
+        Streams(1 << index)
+    }
+
+    /// The index of a single stream.
+    pub fn index(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+
     pub fn contains(self, other: Streams) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those of either.
+    pub fn and(self, other: Streams) -> Streams {
+        Streams(self.0 | other.0)
     }
 
     fn parse(token: &[u8]) -> Option<Streams> {

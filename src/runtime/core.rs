@@ -1,10 +1,11 @@
 //! One core, whatever its event loop: its connections' sessions, its mailbox, its side of the mesh.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
 
 use super::datagrams::{self, Datagrams, Received};
@@ -12,9 +13,11 @@ use super::doors::{Doors, Visitor};
 use super::slots::Slots;
 use super::{Clock, conns};
 use crate::hash::KeySeed;
-use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
+use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes, Watch};
 use crate::protocol;
+use crate::protocol::watch::{CloseReason, Event, Peer};
 use crate::session::statistics::{Facts, More, Totals};
+use crate::session::watch::{Lines, WATCHERS_MAX};
 use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
 use crate::time::{Now, Seconds};
 
@@ -25,8 +28,14 @@ const LETTERS_PER_TURN: usize = 16;
 pub struct Connection<S> {
     pub session: Session,
     pub socket: S,
+    /// The other end, as it was when the connection came: a broken socket does not know it any more.
+    peer: Peer,
     /// The client has sent all it will.
     pub ended: bool,
+    /// Receiving has failed.
+    has_failed: bool,
+    /// It is closed because nothing was asked for too long.
+    was_silent: bool,
     /// Whether it is on the list of those to be looked at after the turn.
     is_noted: bool,
     /// Whether it is on the list of those to be resumed.
@@ -50,12 +59,15 @@ pub enum Plan {
     Close,
 }
 
-impl<S> Connection<S> {
-    fn new(id: ConnectionId, socket: S, seed: KeySeed, rules: &Rules, now: Now) -> Connection<S> {
+impl<S: AsFd> Connection<S> {
+    fn new(id: ConnectionId, socket: S, peer: Peer, seed: KeySeed, rules: &Rules, now: Now) -> Connection<S> {
         Connection {
-            session: Session::new(id, seed, rules),
+            session: Session::new(id, socket.as_fd().as_raw_fd(), seed, rules),
             socket,
+            peer,
             ended: false,
+            has_failed: false,
+            was_silent: false,
             is_noted: false,
             is_to_resume: false,
             last_heard: now.seconds,
@@ -83,7 +95,17 @@ impl<S> Connection<S> {
         now.since(self.last_heard) > timeout
             && self.session.awaits_command()
             && self.session.output().is_empty()
-            && !(self.is_sending_apart || self.ended || self.datagrams.is_some())
+            && !(self.is_sending_apart || self.ended || self.datagrams.is_some() || self.session.is_watcher())
+    }
+
+    /// Why it is closed, when it is.
+    fn close_reason(&self) -> CloseReason {
+        match self.session.close_reason() {
+            Some(reason) => reason,
+            None if self.was_silent => CloseReason::IdleTimeout,
+            None if self.ended && !self.has_failed => CloseReason::Normal,
+            None => CloseReason::Error,
+        }
     }
 
     pub fn plan(&self) -> Plan {
@@ -114,6 +136,7 @@ pub struct Core<S> {
     outboxes: Outboxes,
     waiting: Waiting,
     wakes: Wakes,
+    watch: Watch,
     buffers: Buffers,
     counters: Counters,
     connections: Slots<Connection<S>>,
@@ -172,6 +195,7 @@ impl<S: Wire + AsFd> Core<S> {
             facts,
         } = parts;
         let cores = mesh.cores();
+        let watch = Watch::new(me, mesh.clone(), facts.clone(), Clock::wall, rules.lines_size_max);
         Core {
             me,
             mesh,
@@ -184,6 +208,7 @@ impl<S: Wire + AsFd> Core<S> {
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
             wakes: Wakes::default(),
+            watch,
             buffers: Buffers::default(),
             counters: Counters::default(),
             connections: Slots::new(),
@@ -222,6 +247,7 @@ impl<S: Wire + AsFd> Core<S> {
             &mut self.outboxes,
             &mut self.waiting,
             &mut self.wakes,
+            &mut self.watch,
         );
         Turn {
             me: self.me,
@@ -258,6 +284,7 @@ impl<S: Wire + AsFd> Core<S> {
         for (id, connection) in self.connections.iter_mut() {
             if connection.is_idle(now, timeout) {
                 self.counters.idle_kicks += 1;
+                connection.was_silent = true;
                 connection.ended = true;
                 note(connection, id, &mut self.noted);
             }
@@ -305,8 +332,10 @@ impl<S: Wire + AsFd> Core<S> {
     }
 
     /// Wakes the cores that were sent letters and sleep, by `ring`.
-    pub fn wake_peers(&mut self, ring: impl FnMut(usize)) {
-        self.wakes.ring(&self.mesh, ring);
+    pub fn wake_peers(&mut self, mut ring: impl FnMut(usize)) {
+        self.wakes.ring(&self.mesh, &mut ring);
+        self.watch.send();
+        self.watch.ring(ring);
     }
 
     /// The connections to be looked at after the turn. Swapped with an empty list, so that both keep their memory.
@@ -374,6 +403,14 @@ impl<S: Wire + AsFd> Core<S> {
     pub fn close(&mut self, id: ConnectionId) -> Option<S> {
         let mut connection = self.connections.remove(id)?;
         connection.session.close(&mut self.buffers);
+        if connection.session.is_watcher() {
+            self.watch.dismiss(id);
+        }
+        self.watch.tell(&Event::Closed {
+            peer: connection.peer,
+            reason: connection.close_reason(),
+            client: connection.socket.as_fd().as_raw_fd(),
+        });
         self.counters.curr_connections -= 1;
         let mesh = self.mesh.clone();
         for core in mesh.connection_ended() {
@@ -453,16 +490,19 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
+        let (peer, client) = (conns::peer(socket.as_fd()), socket.as_fd().as_raw_fd());
+        self.reach.watch().tell(&Event::Opened { peer, client });
         self.connections
-            .insert(|id| Connection::new(id, socket, seed, rules, now))
+            .insert(|id| Connection::new(id, socket, peer, seed, rules, now))
     }
 
     /// A socket of datagrams is to be served; it is no connection.
     pub fn open_datagrams(&mut self, socket: S) -> ConnectionId {
         let (seed, rules, now) = (self.seed, self.datagram_rules, self.now);
+        let peer = Peer(None);
         self.connections.insert(|id| Connection {
             datagrams: Some(Box::new(Datagrams::new())),
-            ..Connection::new(id, socket, seed, rules, now)
+            ..Connection::new(id, socket, peer, seed, rules, now)
         })
     }
 
@@ -526,7 +566,8 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         if is_too_long || session.is_settled() {
             // What is left of the datagram is no command, or is not to be served.
             session.close(self.buffers);
-            *session = Session::new(id, self.seed, self.datagram_rules);
+            let client = connection.socket.as_fd().as_raw_fd();
+            *session = Session::new(id, client, self.seed, self.datagram_rules);
         }
     }
 
@@ -546,6 +587,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             connection.ended = true;
             note(connection, id, self.noted);
         }
+    }
+
+    /// Receiving has failed: there is nobody to talk to.
+    pub fn failed(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_failed = true;
+        }
+        self.ended(id);
     }
 
     /// Goes on with the sessions whose reason to wait may be gone.
@@ -601,6 +650,8 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                         }
                     });
                 }
+                Letter::Lines(lines) => self.tell_watchers(lines),
+                Letter::LinesRead { from, lines } => self.reach.watch().came_back(from, lines),
                 Letter::Connection(socket) => arrived(self, Arrival::Connection(socket)),
                 Letter::Datagrams(socket) => arrived(self, Arrival::Datagrams(socket)),
                 // Before the loop accepts again it asks [`Core::may_accept`].
@@ -608,6 +659,23 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                 Letter::Stop => *self.is_stopping = true,
             }
         }
+    }
+
+    /// Shows this core's watchers what some core has for them.
+    fn tell_watchers(&mut self, lines: Box<Lines>) {
+        let watchers: ArrayVec<_, WATCHERS_MAX> = self.reach.watch().watchers().collect();
+        for id in watchers {
+            // One who has sent all it will is leaving.
+            if self
+                .connections
+                .get_mut(id)
+                .is_some_and(|connection| !connection.ended)
+            {
+                self.serve(id, |session, desk| session.tell(&lines, desk));
+            }
+        }
+        let from = self.me;
+        self.reach.post(lines.from, Letter::LinesRead { from, lines });
     }
 
     /// Carries out an order that takes what only the event loop has.

@@ -9,6 +9,7 @@ use crate::session::fleet::Fleet;
 use crate::session::settings::Setting;
 use crate::session::statistics::{Facts, Groups};
 use crate::session::switches::Switches;
+use crate::session::watch::Watchers;
 
 use super::PAGE_SIZE;
 
@@ -35,6 +36,7 @@ pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>], fleet: Arc<dy
             config.prefix_delimiter.is_some(),
             extended.lru_crawler,
         ),
+        watchers: Watchers::default(),
         listeners: sockets
             .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
             .collect(),

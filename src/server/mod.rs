@@ -368,6 +368,8 @@ fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
         shutdown_enabled: config.shutdown_enabled,
         dump_refused: config.dump_refused,
         watch_refused: config.watch_refused,
+        watcher_size_max: config.extended.watcher_logbuf_size as usize,
+        lines_size_max: config.extended.worker_logbuf_size as usize,
         sizes_tracked: config.extended.track_sizes,
         ring_admin: match config.fleet.admin {
             Admin::Nobody => RingAdmin::Nobody,

@@ -244,9 +244,20 @@ impl Shard {
         self.spare.pop()
     }
 
-    /// Sweeps in proportion to what a store takes, while the reserve is below its target.
+    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then one chunk a store, so
+    /// that a page's items are forgotten one after the other; the last waits until the page is needed, lest the reserve
+    /// outgrow its target.
     fn pay(&mut self, size: usize, now: Now) {
-        if self.spare.len() >= self.spare_max || !self.is_full() {
+        if !self.is_full() {
+            return;
+        }
+        if self.spare.len() >= self.spare_max {
+            if self
+                .hand()
+                .is_some_and(|page| !self.slab.is_page_nearly_empty(page))
+            {
+                self.sweep(self.is_fruitless(), now);
+            }
             return;
         }
         self.credit = (self.credit + size * SWEEP_PER_STORED).min(self.pool.page_size());
@@ -389,6 +400,7 @@ impl Shard {
             debug_assert!(page.is_none(), "the hand closes its page itself");
             return size / COPY_SIZE_PER_COST;
         }
+        self.note_evicted(id, now);
         self.count_eviction(id, references > 0, header.has(FETCHED), now.seconds);
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));

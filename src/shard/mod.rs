@@ -20,6 +20,7 @@ mod bands;
 mod classes;
 mod clock;
 mod counters;
+mod evicted;
 mod ghosts;
 mod item;
 mod large;
@@ -37,9 +38,10 @@ use std::sync::Arc;
 
 pub use bands::{BANDS, Band, Bands};
 pub use counters::Counters;
+pub use evicted::Evicted;
 pub use large::{Reservation, Reserve};
 pub use prefixes::{PrefixCounters, Prefixes};
-pub use scan::Seen;
+pub use scan::{Glance, Seen};
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
@@ -48,6 +50,7 @@ use crate::time::{Deadline, Exptime, Now, Seconds};
 use bands::Busy;
 use classes::ClassId;
 use clock::{Crawl, Sweep};
+use evicted::EvictedList;
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
 use large::{Hoard, LargeValues};
@@ -178,6 +181,8 @@ pub struct Shard {
     /// Counters by key prefix, and whether they count now.
     prefixes: Prefixes,
     detail: bool,
+    /// What was forgotten, while somebody wants to know.
+    evicted: Option<Box<EvictedList>>,
 }
 
 /// Pages that a shard is promised of its fair share.
@@ -225,6 +230,7 @@ impl Shard {
             busy,
             prefixes: Prefixes::default(),
             detail: settings.detail,
+            evicted: None,
             pool,
         };
         shard.pool.change_promise(0, shard.pages_floor as usize);
@@ -236,6 +242,7 @@ impl Shard {
     ///
     /// A store's value must be in the request; one that arrives apart takes [`Shard::reserve`] and
     /// [`Shard::commit`].
+    #[inline]
     pub fn execute(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
         self.advance(now);
         match &request.operation {

@@ -557,3 +557,81 @@ fn pages_for_a_large_value_are_gathered_over_several_calls() {
     assert!(cache.shard.hoard.pages.is_empty());
     cache.shard.check();
 }
+
+#[test]
+fn what_is_forgotten_is_listed_for_who_asks() {
+    let mut cache = with(8, Settings::default());
+    for number in 0..20 * 8 {
+        cache.set_unchecked(&format!("key-{number}"), &"v".repeat(PAGE_SIZE / 10));
+    }
+    let forgotten = |cache: &Cache| cache.shard.counters().evictions;
+    let unheard = forgotten(&cache);
+    assert!(unheard > 0);
+    assert_eq!(cache.shard.take_evicted(|_| panic!("nobody has asked")), 0);
+
+    cache.shard.list_evicted(true);
+    let mut heard = 0;
+    for number in 0..1000 {
+        cache.set_unchecked(&format!("new-{number}"), &"v".repeat(PAGE_SIZE / 10));
+        cache.shard.maintain(cache.now);
+        let before = heard;
+        let unlisted = cache.shard.take_evicted(|evicted| {
+            heard += 1;
+            assert!(evicted.key.starts_with(b"key-") || evicted.key.starts_with(b"new-"));
+            assert_eq!((evicted.value_size, evicted.left), (PAGE_SIZE / 10, None));
+            assert!(!evicted.fetched && (1..64).contains(&evicted.class));
+        });
+        assert_eq!(unlisted, 0);
+        // One item goes where one comes, so that who watches sees what a store has displaced.
+        assert!((1..=10).contains(&(heard - before)), "{} at once", heard - before);
+        assert_eq!(heard, forgotten(&cache) - unheard);
+    }
+
+    // Whoever asks and does not listen costs no more than the list.
+    for number in 0..10_000 {
+        cache.set_unchecked(&format!("more-{number}"), &"v".repeat(PAGE_SIZE / 10));
+    }
+    let mut listed = 0;
+    let unlisted = cache.shard.take_evicted(|_| listed += 1);
+    assert_eq!(listed + unlisted, forgotten(&cache) - unheard - heard);
+    assert!(unlisted > 0 && listed > 0);
+    cache.shard.list_evicted(false);
+    cache.set_unchecked("last", &"v".repeat(PAGE_SIZE / 10));
+    assert_eq!(cache.shard.take_evicted(|_| panic!("nobody asks any more")), 0);
+}
+
+#[test]
+fn a_glance_changes_nothing() {
+    let mut cache = cache();
+    cache.store(
+        "a",
+        "value",
+        Store::new(StoreMode::Set, 0, Exptime(10)),
+        "stored cas=1 size=5",
+    );
+    let before = cache.shard.counters();
+    let glance = |cache: &mut Cache, key: &str| {
+        let request = Request {
+            key: key.as_bytes(),
+            hash: cache.seed.hash(key.as_bytes()),
+            value: &[],
+            operation: Operation::Inspect,
+        };
+        let (shard, now) = (&mut cache.shard, cache.now);
+        shard.glance(&request, now)
+    };
+    let seen = glance(&mut cache, "a").expect("it is there");
+    assert_eq!((seen.value_size, seen.left), (5, Some(10)));
+    assert!(!seen.has_expired && !seen.is_flushed);
+    assert_eq!(seen.class, cache.shard.class_for(b"a", 5));
+    assert_eq!(glance(&mut cache, "b"), None);
+    cache.now.seconds.0 += 10;
+    assert!(
+        glance(&mut cache, "a")
+            .expect("nobody has removed it")
+            .has_expired
+    );
+    cache.shard.flush(Exptime::NEVER, cache.now);
+    assert!(glance(&mut cache, "a").expect("nobody has removed it").is_flushed);
+    assert_eq!(before, cache.shard.counters());
+}

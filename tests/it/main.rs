@@ -25,3 +25,4 @@ mod sandbox;
 mod statistics;
 mod tidy;
 mod tools;
+mod watch;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use ringcached::command::{Reply, Request};
+use ringcached::command::Reply;
 use ringcached::hash::{KeyHash, KeySeed};
 use ringcached::memory::Pool;
 use ringcached::mesh::carry_out;
@@ -17,6 +17,7 @@ use ringcached::protocol::{self, Dialects};
 use ringcached::session::fleet::{NoFleet, RingAdmin};
 use ringcached::session::statistics::{Facts, Groups, More, Totals};
 use ringcached::session::switches::Switches;
+use ringcached::session::watch::Watchers;
 use ringcached::session::{
     Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
     Stall, Wire,
@@ -44,6 +45,9 @@ const CONNECTION: ConnectionId = ConnectionId {
     index: 3,
     generation: 5,
 };
+
+/// The descriptor that the connection would have.
+const CLIENT: i32 = 9;
 
 /// How the bytes are cut and the answers delayed.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +127,8 @@ impl Shards for OneShard {
         self.shard.prepare(hash);
     }
 
-    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
-        match self.shard.reserve(request, value_size, NOW) {
+    fn reserve(&mut self, ask: &Ask<'_>, value_size: usize) -> Reserved {
+        match self.shard.reserve(&ask.request, value_size, NOW) {
             Reserve::Reserved(reservation) => Reserved::Memory(reservation),
             Reserve::Refused(reply) => Reserved::Refused(reply),
             Reserve::Again => Reserved::Busy,
@@ -221,7 +225,10 @@ impl Driven {
             requests_per_turn: manner.requests_per_turn,
             shutdown_enabled: false,
             dump_refused: false,
-            watch_refused: false,
+            // Whether a watch is accepted depends on what came with it, in the same piece.
+            watch_refused: true,
+            watcher_size_max: 8 << 10,
+            lines_size_max: 8 << 10,
             sizes_tracked: true,
             // And no client here is on the server's machine.
             ring_admin: RingAdmin::Local,
@@ -236,7 +243,7 @@ impl Driven {
         };
         let pool = Arc::new(Pool::new(4 << 20, PAGE_SIZE));
         Driven {
-            session: Session::new(CONNECTION, SEED, &rules),
+            session: Session::new(CONNECTION, CLIENT, SEED, &rules),
             shards: OneShard {
                 shard: Shard::new(&settings, SEED, pool),
                 others: manner.others,
@@ -265,6 +272,7 @@ impl Driven {
                     lru_maintainer: true,
                 },
                 switches: Switches::new(0, 4 << 20, false, true),
+                watchers: Watchers::default(),
                 listeners: Vec::new(),
                 cpu_used: || (0, 0),
                 fleet: Arc::new(NoFleet),

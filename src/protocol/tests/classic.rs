@@ -305,7 +305,7 @@ fn server_commands() {
     check("verbosity 1\r\nverbosity 9 x\r\n", "Verbosity(1)\nVerbosity(2)");
     check("verbosity noreply\r\n", "(silent BadLine)");
     check("verbosity\r\n", BAD_LINE);
-    check("quit now\r\nget a\r\n", "hangup");
+    check("quit now\r\nget a\r\n", "quit");
     check("cache_memlimit 64\r\n", "CacheMemlimit { megabytes: 64 }");
     check(
         "cache_memlimit 7\r\n",

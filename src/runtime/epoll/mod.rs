@@ -366,7 +366,7 @@ impl Loop {
                     if let Some(socket) = turn.socket(id) {
                         socket.broken = true;
                     }
-                    turn.ended(id);
+                    turn.failed(id);
                 }
             }
         }

@@ -450,7 +450,7 @@ fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, comp
             if let Some(socket) = turn.socket(id) {
                 socket.broken = true;
             }
-            turn.ended(id);
+            turn.failed(id);
         }
     }
 }

@@ -77,7 +77,7 @@ fn run(dialects: Dialects, input: &[u8], piece: usize) -> Vec<u8> {
                     assert!(head.len() <= PARTIAL_SIZE_MAX);
                     wants_more = true;
                 }
-                Parsed::Hangup { word, spelling, size } => {
+                Parsed::Hangup { word, spelling, size, .. } => {
                     assert!(start + size <= end);
                     if let Some(word) = word {
                         say(&mut out, spelling, word);
