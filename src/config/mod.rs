@@ -344,7 +344,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     if options.slab_growth_factor.partial_cmp(&1.0) != Some(std::cmp::Ordering::Greater) {
         return Err(Misuse::new(EX_FAILURE, "Factor must be greater than 1"));
     }
-    above_0(options.slab_min_size, "Chunk size must be greater than 0")?;
+    let chunk_size = above_0(options.slab_min_size, "Chunk size must be greater than 0")?;
     let prefix_delimiter = match options.prefix_delimiter.map(|word| word.bytes().next()) {
         Some(None) => return Err(Misuse::new(EX_FAILURE, "No delimiter specified")),
         first => first.flatten(),
@@ -377,6 +377,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     }
     let mut notes = Vec::new();
     let extended = Extended::parse(&options.extended, &mut notes)?;
+    extended.check_slab_sizes(chunk_size as u64)?;
     let memory_limit = u64::try_from(options.memory_limit).unwrap_or(0) << 20;
     let item_size_max = item_size(options.max_item_size, memory_limit)?;
     if options.auth_file.is_some() {
@@ -464,7 +465,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         dump_refused: options.disable_dumping,
         watch_refused: options.disable_watch,
         growth_factor: options.slab_growth_factor,
-        chunk_size: options.slab_min_size as u32,
+        chunk_size: chunk_size as u32,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
         extended,
         notes,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
+use log::debug;
 
 use super::datagrams::{self, Datagrams, Received};
 use super::doors::{Doors, Visitor};
@@ -257,6 +258,7 @@ impl<S: Wire + AsFd> Core<S> {
         }
         for (id, connection) in self.connections.iter_mut() {
             if connection.is_idle(now, timeout) {
+                debug!("Closing idle connection {}", id.index);
                 self.counters.idle_kicks += 1;
                 connection.ended = true;
                 note(connection, id, &mut self.noted);
@@ -368,6 +370,7 @@ impl<S: Wire + AsFd> Core<S> {
     /// Forgets a connection; hands its socket back to be closed.
     pub fn close(&mut self, id: ConnectionId) -> Option<S> {
         let mut connection = self.connections.remove(id)?;
+        debug!("<{} connection closed.", id.index);
         connection.session.close(&mut self.buffers);
         self.counters.curr_connections -= 1;
         let mesh = self.mesh.clone();
@@ -448,15 +451,18 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
-        self.connections
-            .insert(|id| Connection::new(id, socket, seed, rules, now))
+        let opened = self
+            .connections
+            .insert(|id| Connection::new(id, socket, seed, rules, now));
+        debug!("<{} new client connection on core {}", opened.index, self.me);
+        opened
     }
 
     /// A socket of datagrams is to be served; it is no connection.
     pub fn open_datagrams(&mut self, socket: S) -> ConnectionId {
         let (seed, rules, now) = (self.seed, self.datagram_rules, self.now);
         self.connections.insert(|id| Connection {
-            datagrams: Some(Box::new(Datagrams::new())),
+            datagrams: Some(Box::new(Datagrams::new(socket.as_fd()))),
             ..Connection::new(id, socket, seed, rules, now)
         })
     }
@@ -501,13 +507,13 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             return;
         };
         let session = &mut connection.session;
-        let is_too_long = session.is_too_long();
-        if !is_too_long && !session.has_all_replies() {
+        let is_cut = session.is_too_long();
+        if !is_cut && !session.has_all_replies() {
             return;
         }
         let socket = connection.socket.as_fd();
         let reply = session.take_output();
-        let sent = if is_too_long {
+        let sent = if is_cut || reply.len() > datagrams::REPLY_SIZE_MAX {
             let mut words = Vec::new();
             protocol::say(&mut words, session.spelling(), datagrams::TOO_LONG);
             datagrams.reply(socket, &words)
@@ -518,7 +524,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         };
         self.counters.bytes_written += sent;
         self.buffers.give(reply);
-        if is_too_long || session.is_settled() {
+        if is_cut || session.is_settled() {
             // What is left of the datagram is no command, or is not to be served.
             session.close(self.buffers);
             *session = Session::new(id, self.seed, self.datagram_rules);

@@ -5,6 +5,7 @@ mod daemon;
 mod facts;
 mod identity;
 mod listen;
+mod pid_file;
 mod port_file;
 mod ticker;
 
@@ -105,14 +106,16 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     let facts = facts::gather(config, &listeners);
     let cores = Cores::start(config, listeners, datagrams, credentials.clone(), facts)?;
     // Whoever waits for these files finds a server that listens on every port.
-    port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
-    if let Some(path) = &config.pidfile {
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
-            Refusal::os(format!(
-                "could not write the pid file {}: {error}",
-                path.display()
-            ))
-        })?;
+    if let Err(error) = port_file::write(&listening.taken) {
+        warn!("the port file could not be written: {error}");
+    }
+    if let Some(path) = &config.pidfile
+        && let Err(error) = pid_file::write(path)
+    {
+        warn!(
+            "Could not open the pid file {} for writing: {error}",
+            path.display()
+        );
     }
     for (transport, address) in &listening.taken {
         info!("listening on {transport} {address}, {} cores", config.threads);

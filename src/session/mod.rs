@@ -21,6 +21,7 @@ pub mod dump;
 mod orders;
 mod pipeline;
 pub mod settings;
+mod spoken;
 pub mod statistics;
 pub mod switches;
 
@@ -608,6 +609,9 @@ impl Session {
 
     /// Executes a request, or sends it to its owner.
     fn ask<S: Shards, W: Wire>(&mut self, ready: &Ready<'_>, desk: &mut Desk<'_, S, W>) {
+        if spoken::is_heard() {
+            spoken::request(self.id, ready);
+        }
         let ask = Ask {
             request: ready.request,
             spelling: ready.spelling,

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -103,6 +104,25 @@ impl Server {
 
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has written to its port file: `TCP INET`, `UDP INET6` and the like, and ports.
+    pub(crate) fn ports(&self) -> Vec<(String, u16)> {
+        let text = fs::read_to_string(self.folder.join("port")).expect("port file");
+        text.lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(kind, port)| (kind.to_owned(), port.parse().expect("a port")))
+            .collect()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::pidfd_send_signal(pidfd(&self.process), signal).expect("signal");
     }
 
     /// A new connection.
@@ -396,6 +416,8 @@ pub(crate) fn scratch_folder() -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("ringcached-it-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).expect("scratch folder");
+    // Whoever the server becomes may write here.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("scratch folder");
     folder
 }
 
