@@ -302,7 +302,7 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["-o", "slab_automove=3"], 1, "slab_automove"),
     (&["-o", "slab_automove_ratio=2"], 1, "slab_automove_ratio"),
     (&["-o", "slab_automove_window=2"], 1, "slab_automove_window"),
-    (&["-o", "slab_chunk_max=2000"], 1, "slab_chunk_max"),
+    (&["-o", "slab_chunk_max=x"], 1, "slab_chunk_max"),
     (&["-o", "lru_crawler_sleep=1000001"], 1, "lru_crawler_sleep"),
     (&["-o", "lru_crawler_tocrawl=x"], 1, "lru_crawler_tocrawl"),
     (&["-o", "hot_lru_pct=80"], 1, "hot_lru_pct"),
@@ -362,6 +362,9 @@ fn what_memcached_refuses_is_refused_with_its_code() {
 #[test]
 fn more_descriptors_than_allowed_are_refused() {
     use rustix::process::{Resource, getrlimit};
+    if testing_memcached() {
+        return skip("-c above the descriptor limit", "a memcached for debugging does not look");
+    }
     let more = match getrlimit(Resource::Nofile).maximum {
         // Root may raise its limit, up to the system's.
         _ if rustix::process::getuid().is_root() => 2_000_000_000,
