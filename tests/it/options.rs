@@ -302,7 +302,7 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["-o", "slab_automove=3"], 1, "slab_automove"),
     (&["-o", "slab_automove_ratio=2"], 1, "slab_automove_ratio"),
     (&["-o", "slab_automove_window=2"], 1, "slab_automove_window"),
-    (&["-o", "slab_chunk_max=x"], 1, "slab_chunk_max"),
+    (&["-o", "slab_chunk_max"], 1, "slab_chunk_max"),
     (&["-o", "lru_crawler_sleep=1000001"], 1, "lru_crawler_sleep"),
     (&["-o", "lru_crawler_tocrawl=x"], 1, "lru_crawler_tocrawl"),
     (&["-o", "hot_lru_pct=80"], 1, "hot_lru_pct"),
@@ -349,12 +349,10 @@ fn what_memcached_refuses_is_refused_with_its_code() {
         }
         if let Some(memcached) = &memcached {
             let theirs = run(memcached, words);
-            assert_eq!(
-                Some(*code),
-                theirs.status.code(),
-                "memcached {words:?}: {}",
-                said(&theirs)
-            );
+            // 1.6.18 crashes at some of them.
+            if let Some(theirs_code) = theirs.status.code() {
+                assert_eq!(*code, theirs_code, "memcached {words:?}: {}", said(&theirs));
+            }
         }
     }
 }
@@ -363,7 +361,10 @@ fn what_memcached_refuses_is_refused_with_its_code() {
 fn more_descriptors_than_allowed_are_refused() {
     use rustix::process::{Resource, getrlimit};
     if testing_memcached() {
-        return skip("-c above the descriptor limit", "a memcached for debugging does not look");
+        return skip(
+            "-c above the descriptor limit",
+            "a memcached for debugging does not look",
+        );
     }
     let more = match getrlimit(Resource::Nofile).maximum {
         // Root may raise its limit, up to the system's.
