@@ -75,7 +75,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     }
     identity::become_user(config.user.as_deref())?;
     let credentials = match &config.auth_file {
-        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file)?))),
+        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file, config.sasl)?))),
         None => None,
     };
     uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
@@ -124,7 +124,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         match signal {
             SIGHUP => {
                 if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
-                    read_passwords_anew(file, credentials);
+                    read_passwords_anew(file, config.sasl, credentials);
                 }
             }
             _ => {
@@ -142,8 +142,8 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
 }
 
 /// Takes what the file says now; if it makes no sense, what it said before still holds.
-fn read_passwords_anew(file: &std::path::Path, credentials: &Credentials) {
-    match auth_file::read(file) {
+fn read_passwords_anew(file: &std::path::Path, is_sasl: bool, credentials: &Credentials) {
+    match auth_file::read(file, is_sasl) {
         Ok(list) => {
             info!("{}: {} users may log in", file.display(), list.len());
             credentials.replace(list);

@@ -139,3 +139,130 @@ fn the_file_is_read_anew() {
     until("foo", "newer", "STORED");
     std::fs::remove_dir_all(file.parent().expect("folder")).expect("folder");
 }
+
+/// A binary packet.
+fn packet(opcode: u8, key: &str, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80, opcode, 0, key.len() as u8, 0, 0, 0, 0];
+    bytes.extend_from_slice(&((key.len() + value.len()) as u32).to_be_bytes());
+    bytes.extend_from_slice(&[0; 12]);
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(value);
+    bytes
+}
+
+/// Opcode, status and body of the next packet.
+fn answer(client: &mut Client) -> (u8, u16, String) {
+    let header = client.exact(24);
+    let size = u32::from_be_bytes(header[8..12].try_into().expect("four bytes"));
+    let body = client.exact(size as usize);
+    let status = u16::from_be_bytes([header[6], header[7]]);
+    (header[1], status, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[test]
+fn sasl() {
+    if testing_memcached() {
+        return;
+    }
+    const LIST: u8 = 0x20;
+    const AUTH: u8 = 0x21;
+    const STEP: u8 = 0x22;
+    const VERSION: u8 = 0x0b;
+    const GET: u8 = 0x00;
+    const STAT: u8 = 0x10;
+    const QUIT: u8 = 0x07;
+    const DELETE: u8 = 0x04;
+    const SET: u8 = 0x01;
+    let folder = scratch_folder();
+    let file = folder.join("users");
+    std::fs::write(&file, "foo:bar\nuser:pass:more\n").expect("file");
+    let binary = crate::harness::binary_under_test();
+    let server = Server::launch_with(&binary, &["-S", "-t", "2"], |command| {
+        command.env("MEMCACHED_SASL_PWDB", &file);
+    });
+    let server = server.expect("it starts");
+    let failure = |opcode| (opcode, 0x20, "Auth failure.".to_owned());
+
+    let mut client = server.connect();
+    client.send(packet(LIST, "", b""));
+    assert_eq!((LIST, 0, "PLAIN".to_owned()), answer(&mut client));
+    client.send(packet(VERSION, "", b""));
+    assert_eq!((VERSION, 0, "1.6.45".to_owned()), answer(&mut client));
+    for (opcode, mechanism, data) in [
+        (AUTH, "PLAIN", &b"\0foo\0wrong"[..]),
+        (AUTH, "PLAIN", b"\0fo\0bar"),
+        (AUTH, "PLAIN", b"foo bar"),
+        (AUTH, "PLAIN", b""),
+        (AUTH, "CRAM-MD5", b"\0foo\0bar"),
+        (STEP, "PLAIN", b"\0foo\0bar"),
+    ] {
+        client.send(packet(opcode, mechanism, data));
+        assert_eq!(failure(opcode), answer(&mut client), "{mechanism} {data:?}");
+    }
+    client.send(packet(AUTH, &"X".repeat(40), b"\0foo\0bar"));
+    assert_eq!(
+        (AUTH, 4),
+        {
+            let (opcode, status, _) = answer(&mut client);
+            (opcode, status)
+        },
+        "a bad mechanism"
+    );
+    // In one piece: who has logged in is served what he asks next.
+    client.send([packet(AUTH, "PLAIN", b"\0foo\0bar"), packet(GET, "key", b"")].concat());
+    assert_eq!((AUTH, 0, "Authenticated".to_owned()), answer(&mut client));
+    assert_eq!((GET, 1, "Not found".to_owned()), answer(&mut client));
+    // Extras stand before the key.
+    let mut set = packet(SET, "", b"\0\0\0\0\0\0\0\0keyvalue");
+    (set[3], set[4]) = (3, 8);
+    client.send(&set);
+    assert_eq!((SET, 0, String::new()), answer(&mut client));
+    client.send(packet(STAT, "", b""));
+    let mut figures = Vec::new();
+    loop {
+        let (_, _, body) = answer(&mut client);
+        if body.is_empty() {
+            break;
+        }
+        figures.push(body);
+    }
+    for figure in ["auth_cmds7", "auth_errors6"] {
+        assert!(figures.contains(&figure.to_owned()), "{figure} in {figures:?}");
+    }
+    // Who fails is a stranger again, and a stranger who asks for anything is hung up on.
+    client.send(packet(AUTH, "PLAIN", b"\0user\0password"));
+    assert_eq!(failure(AUTH), answer(&mut client));
+    client.send([packet(DELETE, "key", b""), packet(GET, "key", b"")].concat());
+    assert_eq!(failure(DELETE), answer(&mut client));
+    assert!(client.rest().is_empty());
+
+    for (opcode, key) in [(STAT, ""), (QUIT, ""), (DELETE, "key"), (SET, "")] {
+        let mut client = server.connect();
+        client.send(packet(opcode, key, b""));
+        let (said, status, _) = answer(&mut client);
+        // A set without extras contradicts itself, which is found first.
+        assert_eq!((opcode, if opcode == SET { 4 } else { 0x20 }), (said, status));
+        assert!(client.rest().is_empty());
+    }
+    for password in ["pass", "pass:more"] {
+        let mut client = server.connect();
+        client.send(packet(AUTH, "PLAIN", format!("x\0user\0{password}").as_bytes()));
+        assert_eq!(
+            (AUTH, 0, "Authenticated".to_owned()),
+            answer(&mut client),
+            "{password}"
+        );
+        client.send(packet(GET, "key", b""));
+        let (_, status, body) = answer(&mut client);
+        assert_eq!(
+            (0, "\0\0\0\0value"),
+            (status, &body[..]),
+            "no stranger has deleted it"
+        );
+    }
+    let mut text = server.connect();
+    text.send("get key\r\n");
+    assert!(text.rest().is_empty(), "text is not spoken here");
+    drop(server);
+    std::fs::remove_dir_all(folder).expect("folder");
+}
