@@ -100,6 +100,17 @@ const WITHOUT_MEANING: [&str; 14] = [
     "ssl_min_version",
 ];
 
+/// What changes anything here, and what changes nothing in memcached either.
+const OBEYED: [&str; 7] = [
+    "modern",
+    "no_modern",
+    "maxconns_fast",
+    "no_maxconns_fast",
+    "idle_timeout",
+    "track_sizes",
+    "relaxed_privileges",
+];
+
 /// Of external storage, which start scripts of some charts ask for: accepted and said to have no effect.
 const EXTERNAL: [&str; 14] = [
     "ext_path",
@@ -125,7 +136,7 @@ impl Extended {
     /// Reads the lists of all `-o` options in order. What has no effect is added to `notes`.
     pub(super) fn parse(lists: &[String], notes: &mut Vec<String>) -> Result<Extended, Misuse> {
         let mut extended = Extended::default();
-        let mut external = false;
+        let mut without_effect: Vec<&str> = Vec::new();
         for option in lists
             .iter()
             .flat_map(|list| list.split(','))
@@ -135,7 +146,9 @@ impl Extended {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
             };
-            external |= EXTERNAL.contains(&name);
+            if !OBEYED.contains(&name) && !without_effect.contains(&name) {
+                without_effect.push(name);
+            }
             extended
                 .take(name, value)
                 .map_err(|message| Misuse::new(EX_FAILURE, message))?;
@@ -148,10 +161,8 @@ impl Extended {
             let message = "temporary_ttl requires lru_maintainer to be enabled";
             return Err(Misuse::new(EX_USAGE, message));
         }
-        if external {
-            notes.push(
-                "-o ext_... has no effect: there is no external storage, items stay in memory".to_owned(),
-            );
+        if !without_effect.is_empty() {
+            notes.push(format!("-o {} has no effect", without_effect.join(",")));
         }
         Ok(extended)
     }

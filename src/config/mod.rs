@@ -432,6 +432,10 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         "-L has no effect: large pages are the system's affair (transparent_hugepage)",
     );
     without_meaning(
+        options.slab_growth_factor != 1.25 || chunk_size != 48,
+        "-f and -n have no effect: sizes of chunks are chosen by themselves",
+    );
+    without_meaning(
         napi_ids > 0,
         "-N has no effect: connections are dealt to the cores in turn",
     );

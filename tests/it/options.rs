@@ -175,6 +175,16 @@ fn argument_lists_of_memcached_users_start_it() {
         let mut client = server.connect();
         client.set("key", b"value");
         assert_eq!(Some(b"value".to_vec()), client.get("key"), "{whose}");
+        // What has no effect is said, each in one line.
+        let has_effect = !words
+            .iter()
+            .any(|word| word.contains("ext_") || word.contains("hashpower") || word.contains("memory-file"));
+        let notes = server.said().matches("no effect").count();
+        assert!(
+            testing_memcached() || has_effect == (notes == 0),
+            "{whose}: {}",
+            server.said()
+        );
         let pid = std::fs::read_to_string(&pid_file).expect("pid file");
         assert_eq!(server.pid().to_string(), pid.trim(), "{whose}");
         drop(server);
