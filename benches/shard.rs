@@ -170,9 +170,7 @@ fn compare(items: usize, megabytes: u64, name: &str) {
     print("set, other size", ours, maps);
 
     let ours = measure(count, |count| {
-        (0..count).for_each(|_| {
-            black_box(black_box(&mut shard).maintain(NOW));
-        });
+        (0..count).for_each(|_| _ = black_box(&mut shard).maintain(NOW))
     });
     println!("{:>34} {ours:>9.1}", format!("{name}, maintain"));
 }

@@ -158,6 +158,25 @@ struct Options {
         help_heading = "Own options"
     )]
     eviction: Policy,
+    /// How to talk to the kernel
+    #[arg(
+        long,
+        value_name = "LOOP",
+        default_value = "auto",
+        help_heading = "Own options"
+    )]
+    io: Io,
+}
+
+/// Which event loop serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// io_uring where the kernel grants it, else epoll
+    Auto,
+    /// io_uring or nothing
+    Uring,
+    /// epoll
+    Epoll,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -199,6 +218,7 @@ pub struct Config {
     pub memory_limit: u64,
     pub evict: bool,
     pub policy: Policy,
+    pub io: Io,
     pub connections_max: usize,
     pub backlog: i32,
     pub requests_per_turn: usize,
@@ -461,6 +481,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         memory_limit,
         evict: !options.disable_evictions,
         policy: options.eviction,
+        io: options.io,
         connections_max,
         backlog: options.listen_backlog,
         requests_per_turn: options

@@ -329,6 +329,11 @@ impl<S: Wire + AsFd> Core<S> {
         }
     }
 
+    /// The full name of the connection at this place.
+    pub fn current(&self, index: u32) -> Option<ConnectionId> {
+        self.connections.current(index)
+    }
+
     pub fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
         self.connections.get_mut(id)
     }

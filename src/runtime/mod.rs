@@ -17,17 +17,75 @@ mod conns;
 mod core;
 mod datagrams;
 mod doors;
+pub mod epoll;
 mod patience;
+mod sending;
 mod slots;
 pub mod uring;
+mod wakers;
 
 pub use clock::Clock;
 pub use conns::local_name;
 pub use core::{Arrival, Connection, Core, CoreParts, Limits, Plan, Turn};
 pub use datagrams::REPLY_SIZE_MAX;
 pub use patience::Patience;
+pub use wakers::Wakers;
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which event loop serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Uring,
+    Epoll,
+}
+
+impl Kind {
+    /// The option's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Uring => "uring",
+            Kind::Epoll => "epoll",
+        }
+    }
+}
+
+/// What every core's loop is given at the start.
+pub struct LoopParts {
+    pub core: CoreParts,
+    pub wakers: Arc<Wakers>,
+    pub listeners: Vec<Listener>,
+    /// How long to look for work before sleeping; zero never looks.
+    pub busy_poll: Duration,
+}
+
+/// Serves with this thread until it is told to stop. `started` hears whether the loop could be set up.
+pub fn serve(kind: Kind, parts: LoopParts, started: impl FnOnce(io::Result<()>)) {
+    /// Tells how setting up went, and passes on what came of it.
+    fn told<L>(made: io::Result<L>, started: impl FnOnce(io::Result<()>)) -> Option<L> {
+        let (outcome, made) = match made {
+            Ok(made) => (Ok(()), Some(made)),
+            Err(error) => (Err(error), None),
+        };
+        started(outcome);
+        made
+    }
+    match kind {
+        Kind::Uring => {
+            if let Some(looping) = told(uring::Loop::new(parts), started) {
+                looping.run();
+            }
+        }
+        Kind::Epoll => {
+            if let Some(looping) = told(epoll::Loop::new(parts), started) {
+                looping.run();
+            }
+        }
+    }
+}
 
 /// What a core is to listen on.
 pub struct Listener {

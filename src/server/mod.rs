@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Address, Config, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Address, Config, Io, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
 use crate::protocol::Dialects;
-use crate::runtime::uring::{self, Loop, Wakers};
-use crate::runtime::{Clock, CoreParts, Limits, Listener, REPLY_SIZE_MAX};
+use crate::runtime::{
+    self, Clock, CoreParts, Kind, Limits, Listener, LoopParts, REPLY_SIZE_MAX, Wakers, uring,
+};
 use crate::session::Rules;
 use crate::session::credentials::Credentials;
 use crate::session::statistics::Facts;
@@ -78,7 +79,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file, config.sasl)?))),
         None => None,
     };
-    uring::probe().map_err(|error| Refusal::os(uring::explain(&error)))?;
+    let kind = event_loop(config.io)?;
     let listening = listen::open(config).map_err(Refusal::os)?;
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
         .map(|me| core_listeners(config, me))
@@ -104,7 +105,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
     let facts = facts::gather(config, &listeners);
-    let cores = Cores::start(config, listeners, datagrams, credentials.clone(), facts)?;
+    let cores = Cores::start(config, kind, listeners, datagrams, credentials.clone(), facts)?;
     // Whoever waits for these files finds a server that listens on every port.
     if let Err(error) = port_file::write(&listening.taken) {
         warn!("the port file could not be written: {error}");
@@ -120,7 +121,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     for (transport, address) in &listening.taken {
         info!("listening on {transport} {address}, {} cores", config.threads);
         if *transport == "UDP" && !address.ip().is_loopback() {
-            warn!("whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall");
+            warn!(
+                "whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall"
+            );
         }
     }
     for signal in signals.forever() {
@@ -142,6 +145,19 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+/// The event loop for `--io`; says in one line why it is not io_uring where that was refused.
+fn event_loop(io: Io) -> Result<Kind, Refusal> {
+    match (io, uring::probe()) {
+        (Io::Epoll, _) => Ok(Kind::Epoll),
+        (_, Ok(())) => Ok(Kind::Uring),
+        (Io::Uring, Err(error)) => Err(Refusal::os(uring::explain(&error))),
+        (Io::Auto, Err(error)) => {
+            warn!("serving by epoll: {}", uring::explain(&error));
+            Ok(Kind::Epoll)
+        }
+    }
 }
 
 /// Takes what the file says now; if it makes no sense, what it said before still holds.
@@ -175,6 +191,7 @@ struct Cores {
 impl Cores {
     fn start(
         config: &Config,
+        kind: Kind,
         listeners: Vec<Vec<Listener>>,
         datagrams: Vec<OwnedFd>,
         credentials: Option<Arc<Credentials>>,
@@ -208,7 +225,7 @@ impl Cores {
         let (started, starts) = mpsc::channel();
         let mut threads = Vec::new();
         for (me, (mailbox, own)) in mailboxes.into_iter().zip(listeners).enumerate() {
-            let parts = CoreParts {
+            let core = CoreParts {
                 me,
                 mesh: mesh.clone(),
                 mailbox,
@@ -224,7 +241,13 @@ impl Cores {
                 limits: limits(config),
                 facts: facts.clone(),
             };
-            let (wakers, started) = (wakers.clone(), started.clone());
+            let parts = LoopParts {
+                core,
+                wakers: wakers.clone(),
+                listeners: own,
+                busy_poll,
+            };
+            let started = started.clone();
             let cpu = if pinned { cpus.get(me).copied() } else { None };
             let serve = move || {
                 if let Some(cpu) = cpu
@@ -232,15 +255,10 @@ impl Cores {
                 {
                     warn!("core {me} could not be pinned to CPU {}", cpu.id);
                 }
-                match Loop::new(parts, wakers, own, busy_poll) {
-                    Ok(looping) => {
-                        let _ = started.send(Ok(()));
-                        looping.run();
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                }
+                runtime::serve(kind, parts, |outcome| {
+                    // Nobody listens any more if another core has failed.
+                    let _ = started.send(outcome);
+                });
             };
             let thread = std::thread::Builder::new()
                 .name(format!("core {me}"))
@@ -250,7 +268,10 @@ impl Cores {
         }
         for _ in 0..config.threads {
             if let Ok(Err(error)) = starts.recv() {
-                return Err(Refusal::os(uring::explain(&error)));
+                return Err(Refusal::os(match kind {
+                    Kind::Uring => uring::explain(&error),
+                    Kind::Epoll => format!("epoll: {error}"),
+                }));
             }
         }
         let watches_connections = limits(config).idle_timeout > 0;

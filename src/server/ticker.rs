@@ -13,7 +13,7 @@ use log::error;
 
 use crate::memory::Pool;
 use crate::mesh::Mesh;
-use crate::runtime::uring::Wakers;
+use crate::runtime::Wakers;
 
 const PERIOD: Duration = Duration::from_secs(1);
 

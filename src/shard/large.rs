@@ -115,7 +115,7 @@ impl Reservation {
             shape,
             size,
             filled: 0,
-            head: vec![0; if shape.first_in_page { 0 } else { shape.first_size }],
+            head: Vec::with_capacity(if shape.first_in_page { 0 } else { shape.first_size }),
             pages: Pages {
                 list: pages,
                 pool: Arc::clone(pool),
@@ -159,11 +159,17 @@ impl Reservation {
     /// Copies the next bytes of the value in. They must not be more than remain.
     pub fn fill(&mut self, mut bytes: &[u8]) {
         assert!(bytes.len() <= self.remaining(), "more bytes than were reserved");
+        if !self.shape.first_in_page && self.filled < self.shape.first_size {
+            let (head, later) = bytes.split_at((self.shape.first_size - self.filled).min(bytes.len()));
+            self.head.extend_from_slice(head);
+            self.filled += head.len();
+            bytes = later;
+        }
         while !bytes.is_empty() {
             let room = self.unfilled();
             let (now, later) = bytes.split_at(room.len().min(bytes.len()));
             room[..now.len()].copy_from_slice(now);
-            self.advance(now.len());
+            self.filled += now.len();
             bytes = later;
         }
     }

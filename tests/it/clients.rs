@@ -86,6 +86,34 @@ fn node_memcached() {
     run("memcached");
 }
 
+/// The Python that has this library; skipped by name where there is none.
+pub(crate) fn python_with(name: &str) -> Option<PathBuf> {
+    let client = CLIENTS
+        .iter()
+        .find(|client| client.name == name)
+        .expect("a row for the client");
+    let found = client.interpreter();
+    if found.is_none() {
+        skip(name, "not installed");
+    }
+    found
+}
+
+impl Client {
+    /// The interpreter, where it has the library.
+    fn interpreter(&self) -> Option<PathBuf> {
+        let (interpreter, option) = self.language.interpreter()?;
+        let mut probe = Command::new(&interpreter);
+        probe
+            .args([option, self.probe])
+            .current_dir(root().join("tests/clients"));
+        probe
+            .output()
+            .is_ok_and(|output| output.status.success())
+            .then_some(interpreter)
+    }
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -96,15 +124,10 @@ fn run(name: &str) {
         .iter()
         .find(|client| client.name == name)
         .expect("a row for the client");
-    let Some((interpreter, option)) = client.language.interpreter() else {
-        return skip(name, "its language is not installed");
+    let Some(interpreter) = client.interpreter() else {
+        return skip(name, "not installed");
     };
     let folder = root().join("tests/clients");
-    let mut probe = Command::new(&interpreter);
-    probe.args([option, client.probe]).current_dir(&folder);
-    if !probe.output().is_ok_and(|output| output.status.success()) {
-        return skip(name, "not installed");
-    }
     for threads in ["1", "4"] {
         let server = Server::start(&["-t", threads, "-m", "256"]);
         let mut script = Command::new("timeout");

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -37,13 +37,7 @@ impl Server {
 
     /// Debian's memcached, or the one that `MEMCACHED_BIN` names; skipped by name where there is none.
     pub(crate) fn memcached(options: &[&str]) -> Option<Server> {
-        let binary =
-            std::env::var_os("MEMCACHED_BIN").map_or_else(|| find_program("memcached"), |p| Some(p.into()));
-        let Some(binary) = binary else {
-            skip("memcached", "not installed");
-            return None;
-        };
-        Some(Server::launch(&binary, options).expect("memcached does not start"))
+        Some(Server::launch(&memcached_binary()?, options).expect("memcached does not start"))
     }
 
     /// Starts `binary` and waits until it listens. `Err` holds what it said if it gave up instead.
@@ -57,8 +51,32 @@ impl Server {
         options: &[&str],
         adjust: impl FnOnce(&mut Command),
     ) -> Result<Server, String> {
+        let anywhere = (Ipv4Addr::LOCALHOST, "-1");
+        Server::launch_there(binary, anywhere, options, adjust)
+    }
+
+    /// At this address, where nobody else may listen: for servers that return to where they were.
+    pub(crate) fn launch_at(
+        binary: &Path,
+        address: SocketAddrV4,
+        options: &[&str],
+    ) -> Result<Server, String> {
+        Server::launch_there(
+            binary,
+            (*address.ip(), &address.port().to_string()),
+            options,
+            |_| (),
+        )
+    }
+
+    fn launch_there(
+        binary: &Path,
+        (host, port): (Ipv4Addr, &str),
+        options: &[&str],
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<Server, String> {
         let folder = scratch_folder();
-        let mut command = server_command(binary, &folder);
+        let mut command = server_command(binary, &folder, &host.to_string(), port);
         command.args(options);
         adjust(&mut command);
         let port_file = folder.join("port");
@@ -72,7 +90,7 @@ impl Server {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(port) = read_port(&port_file) {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let address = SocketAddr::from((host, port));
                 return Ok(Server {
                     process,
                     address,
@@ -380,6 +398,16 @@ pub(crate) fn binary_under_test() -> PathBuf {
     std::env::var_os("RINGCACHED_BIN").map_or_else(|| env!("CARGO_BIN_EXE_ringcached").into(), PathBuf::from)
 }
 
+/// Debian's memcached, or the one that `MEMCACHED_BIN` names; skipped by name where there is none.
+pub(crate) fn memcached_binary() -> Option<PathBuf> {
+    let binary =
+        std::env::var_os("MEMCACHED_BIN").map_or_else(|| find_program("memcached"), |p| Some(p.into()));
+    if binary.is_none() {
+        skip("memcached", "not installed");
+    }
+    binary
+}
+
 /// True where the binary under test is somebody's memcached: tests of what only ringcached has are skipped then.
 pub(crate) fn testing_memcached() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
@@ -392,14 +420,17 @@ pub(crate) fn testing_memcached() -> bool {
     })
 }
 
-/// The command line that every server gets: loopback, a free port, and the port file.
-pub(crate) fn server_command(binary: &Path, folder: &Path) -> Command {
+/// The command line that every server gets: an address on loopback, a port (-1 is a free one), and the port file.
+pub(crate) fn server_command(binary: &Path, folder: &Path, host: &str, port: &str) -> Command {
     let mut command = Command::new(binary);
-    command.args(["-l", "127.0.0.1", "-p", "-1"]);
+    command.args(["-l", host, "-p", port]);
     command.env("MEMCACHED_PORT_FILENAME", folder.join("port"));
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(folder.join("stderr")).expect("stderr file"));
     as_whoever_runs_this(&mut command);
+    if let Some(io) = std::env::var_os("RINGCACHED_IO").filter(|_| binary == binary_under_test()) {
+        command.arg("--io").arg(io);
+    }
     command
 }
 

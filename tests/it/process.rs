@@ -179,11 +179,32 @@ fn each_core_has_a_port_of_its_own() {
 }
 
 #[test]
-fn without_io_uring_it_says_so_and_ends() {
+fn without_io_uring_it_serves_by_epoll_and_says_so() {
     if testing_memcached() {
         return skip("io_uring refused", "memcached has no use for io_uring");
     }
-    let refused = Server::launch_with(&binary_under_test(), &["-t", "2"], sandbox::deny_io_uring);
+    let options = ["-t", "2", "--io", "auto"];
+    let server = Server::launch_with(&binary_under_test(), &options, sandbox::deny_io_uring)
+        .expect("it does not start without io_uring");
+    let said = server.said();
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("io_uring")).collect();
+    assert_eq!(1, lines.len(), "one clear line, not {said:?}");
+    assert!(
+        lines[0].contains("epoll") && lines[0].contains("seccomp"),
+        "{said:?}"
+    );
+    server
+        .connect()
+        .check("set a 0 0 1\n1\nget a\n", "STORED\nVALUE a 0 1\n1\nEND\n");
+}
+
+#[test]
+fn without_the_io_uring_that_it_must_use_it_says_so_and_ends() {
+    if testing_memcached() {
+        return skip("io_uring refused", "memcached has no use for io_uring");
+    }
+    let options = ["-t", "2", "--io", "uring"];
+    let refused = Server::launch_with(&binary_under_test(), &options, sandbox::deny_io_uring);
     let said = refused.err().expect("it started without io_uring");
     let (status, words) = said.split_once(": ").expect("status and words");
     assert!(

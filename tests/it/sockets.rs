@@ -59,8 +59,8 @@ fn several_addresses_with_ports() {
 fn without_a_port_it_listens_nowhere() {
     // A server that says where it listens says so here, too: nowhere.
     let folder = scratch_folder();
-    let mut command = crate::harness::server_command(&binary_under_test(), &folder);
-    let mut process = command.args(["-p", "0"]).spawn().expect("the server");
+    let mut command = crate::harness::server_command(&binary_under_test(), &folder, "127.0.0.1", "0");
+    let mut process = command.spawn().expect("the server");
     let deadline = Instant::now() + DEADLINE;
     let file = folder.join("port");
     while !file.exists() && Instant::now() < deadline {

@@ -167,6 +167,45 @@ fn a_tenth_server_takes_a_tenth_of_the_keys() {
     }
 }
 
+/// docs/FLEET.md says which presets may share a cache: those place every key alike, the others do not.
+#[test]
+fn presets_that_may_share_a_cache_agree() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/FLEET.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    let last_cell = |row: &&str| row.trim_matches('|').rsplit('|').next().unwrap().to_owned();
+    let cells: Vec<String> = rows
+        .iter()
+        .map(last_cell)
+        .filter(|cell| cell.contains('`'))
+        .collect();
+    let preset = |cell: &str| cell.split('`').nth(1).unwrap().to_owned();
+    let (alike, others): (Vec<_>, Vec<_>) = cells[1..]
+        .iter()
+        .partition(|cell| cell.contains("the same places"));
+    assert!(alike.len() >= 4 && others.len() >= 3, "{cells:?}");
+    let keys = recorded_keys();
+    for set in ["equal5", "port11211", "weights12345", "weights11211"] {
+        let servers = server_set(set);
+        let owners = |cell: &str| -> Vec<usize> {
+            let rules = preset(cell).parse::<Preset>().unwrap().rules();
+            let ring = Ring::build(&rules, &servers).unwrap();
+            // The clients of this table send no UTF-8.
+            keys.iter()
+                .filter(|key| key.is_ascii())
+                .map(|key| ring.owner(key))
+                .collect()
+        };
+        let first = owners(&cells[0]);
+        for cell in &alike {
+            assert!(owners(cell) == first, "{cell} on {set}");
+        }
+        for cell in &others {
+            assert!(owners(cell) != first, "{cell} on {set}");
+        }
+    }
+}
+
 /// twemproxy's default clumps numbered keys, which is why docs/design/20-ketama.md advises `hash: md5`: the
 /// same figures as were seen live.
 #[test]

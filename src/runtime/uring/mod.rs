@@ -23,18 +23,18 @@ mod ring;
 mod socket;
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use io_uring::{cqueue, opcode, types};
 use log::{debug, warn};
 
-use super::{Arrival, Core, CoreParts, Listener, Patience, Plan, Turn};
+use super::sending::Sending;
+use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Turn, Wakers};
 use crate::session::ConnectionId;
 use ring::{Ring, Token};
-use socket::{Sending, Socket};
+use socket::Socket;
 
 pub use refused::explain;
 
@@ -43,31 +43,6 @@ const LOOKS_PER_YIELD: usize = 32;
 
 const SEND_NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 const SEND_LATER: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-
-/// The descriptors by which cores are woken, shared by all.
-pub struct Wakers {
-    /// Each core's ring, for peers; -1 until the core has set it up.
-    rings: Box<[AtomicI32]>,
-    /// Each core's eventfd, for threads without a ring.
-    events: Box<[OwnedFd]>,
-}
-
-impl Wakers {
-    pub fn new(cores: usize) -> io::Result<Wakers> {
-        use rustix::event::{EventfdFlags, eventfd};
-        let events: Result<Box<[_]>, _> = (0..cores).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect();
-        Ok(Wakers {
-            rings: (0..cores).map(|_| AtomicI32::new(-1)).collect(),
-            events: events?,
-        })
-    }
-
-    /// Wakes a core from a thread without a ring.
-    pub fn wake(&self, core: usize) {
-        // It can fail only if the counter is about to overflow: then the core is being woken anyway.
-        let _ = rustix::io::write(&self.events[core], &1u64.to_ne_bytes());
-    }
-}
 
 /// Checks that the kernel grants a ring with all that the loop needs.
 pub fn probe() -> io::Result<()> {
@@ -92,15 +67,16 @@ pub struct Loop {
 
 impl Loop {
     /// Sets up the ring. Must be called on the thread that will run the loop.
-    pub fn new(
-        parts: CoreParts,
-        wakers: Arc<Wakers>,
-        listeners: Vec<Listener>,
-        busy_poll: Duration,
-    ) -> io::Result<Loop> {
+    pub fn new(parts: LoopParts) -> io::Result<Loop> {
+        let LoopParts {
+            core,
+            wakers,
+            listeners,
+            busy_poll,
+        } = parts;
         let ring = Ring::new()?;
-        let core = Core::new(parts);
-        wakers.rings[core.me()].store(ring.fd(), Ordering::Release);
+        let core = Core::new(core);
+        wakers.set_ring(core.me(), ring.fd());
         Ok(Loop {
             to_accept: (0..listeners.len() as u32).collect(),
             starved: Vec::new(),
@@ -230,7 +206,7 @@ impl Loop {
     fn arm(&mut self) {
         if !self.is_event_armed {
             self.is_event_armed = true;
-            let fd = types::Fd(self.wakers.events[self.core.me()].as_raw_fd());
+            let fd = types::Fd(self.wakers.event(self.core.me()).as_raw_fd());
             let count: *mut u64 = &mut *self.event_count;
             let entry = opcode::Read::new(fd, count.cast(), size_of::<u64>() as u32).build();
             // SAFETY: the count is boxed, lives as long as the ring, and nobody reads it.
@@ -257,7 +233,7 @@ impl Loop {
             core, ring, wakers, ..
         } = self;
         core.wake_peers(|peer| {
-            let fd: RawFd = wakers.rings[peer].load(Ordering::Acquire);
+            let fd = wakers.ring(peer);
             let entry = opcode::MsgRingData::new(types::Fd(fd), 0, Token::Wake.pack(), None)
                 .build()
                 .flags(io_uring::squeue::Flags::SKIP_SUCCESS);

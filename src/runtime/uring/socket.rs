@@ -3,8 +3,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-
+use crate::runtime::sending::{Sending, send_pieces};
 use crate::session::Wire;
 
 /// Invariant: the socket is closed only when neither `reading` nor `sending` is under way, so the kernel never
@@ -24,14 +23,6 @@ pub(super) struct Socket {
     pub(super) shut: bool,
     /// The core reads and writes datagrams here, and the loop says when there are some.
     pub(super) has_datagrams: bool,
-}
-
-/// Invariant: `buffer` is neither moved out nor changed while the kernel reads it.
-#[derive(Debug)]
-pub(super) struct Sending {
-    pub(super) buffer: Vec<u8>,
-    /// Bytes that have gone.
-    pub(super) gone: usize,
 }
 
 impl Socket {
@@ -79,13 +70,6 @@ impl Wire for Socket {
         if self.sending.is_some() || self.broken || self.has_datagrams {
             return 0;
         }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        sendmsg(
-            self.fd.as_fd(),
-            pieces,
-            &mut SendAncillaryBuffer::default(),
-            flags,
-        )
-        .unwrap_or(0)
+        send_pieces(self.fd.as_fd(), pieces)
     }
 }

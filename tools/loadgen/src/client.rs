@@ -16,6 +16,7 @@ use crate::connection::Connection;
 use crate::distribution::{KeyLaw, Random};
 use crate::ring::{Ring, Wait};
 use crate::tally::Tally;
+use crate::target::Target;
 
 /// Bytes written ahead for one connection in one turn; one request may exceed it.
 const OUTPUT_SIZE_MAX: usize = 1 << 20;
@@ -23,6 +24,8 @@ const OUTPUT_SIZE_MAX: usize = 1 << 20;
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// A server that says nothing for this long while requests are in flight has hung.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// How long after its end, or after a vain try, a connection is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 /// How often a thread reports what it has done.
 const REPORT_INTERVAL_NS: u64 = 50_000_000;
 
@@ -40,6 +43,7 @@ pub(crate) struct Traffic {
     /// Between key and size of a set: flags and exptime.
     pub(crate) set_middle: Vec<u8>,
     pub(crate) on_miss_set: bool,
+    pub(crate) any_order: bool,
     pub(crate) verify: Verify,
     pub(crate) busy_poll: bool,
     /// Mean nanoseconds between requests of one thread (open loop).
@@ -88,6 +92,11 @@ pub(crate) struct Client<'a> {
     /// Connections with something new in this turn, and whether they are in the list already.
     touched: Vec<u32>,
     is_touched: Vec<bool>,
+    /// Where connections that end are opened again; if nowhere, the run fails with the first of them.
+    again: &'a [Target],
+    /// Connections that have ended, and when they are opened again.
+    ended: Vec<u32>,
+    reopen_at: u64,
 }
 
 impl<'a> Client<'a> {
@@ -106,7 +115,10 @@ impl<'a> Client<'a> {
         };
         let ring = Ring::new(sockets, input_size)?;
         let count = ring.connections();
-        let connection = || Connection::new(traffic.pipeline, traffic.width as usize, traffic.on_miss_set);
+        let connection = || {
+            Connection::new(traffic.pipeline, traffic.width as usize, traffic.on_miss_set)
+                .in_any_order(traffic.any_order)
+        };
         Ok(Client {
             ring,
             connections: (0..count).map(|_| connection()).collect(),
@@ -121,7 +133,16 @@ impl<'a> Client<'a> {
             cursor: 0,
             touched: Vec::with_capacity(count),
             is_touched: vec![false; count],
+            again: &[],
+            ended: Vec::new(),
+            reopen_at: 0,
         })
+    }
+
+    /// Opens connections that end again: the `n`th to the `n`th of `targets`, which start over behind the last.
+    pub(crate) fn reopening(mut self, targets: &'a [Target]) -> Client<'a> {
+        self.again = targets;
+        self
     }
 
     /// Runs to the end. `mark` is called at the start and at the end of the measured time; `done` is kept at the
@@ -162,6 +183,7 @@ impl<'a> Client<'a> {
             if now >= end || (self.budget == 0 && self.idle()) {
                 break;
             }
+            self.reopen(now);
             self.write();
             self.ring.collect(self.patience())?;
             turns += 1;
@@ -169,7 +191,7 @@ impl<'a> Client<'a> {
             self.read(now)?;
             if self.ring.arrivals() > 0 {
                 heard_at = now;
-            } else if now > heard_at + nanoseconds(SILENCE_MAX) && !self.idle() {
+            } else if now > heard_at + nanoseconds(SILENCE_MAX) && !(self.idle() && self.ended.is_empty()) {
                 return Err(io::Error::other("the server has not answered for 20 seconds"));
             }
             if now > reported_at + REPORT_INTERVAL_NS {
@@ -187,7 +209,8 @@ impl<'a> Client<'a> {
         self.drain()?;
         let mut tally = tally;
         let after = &self.tally;
-        (tally.mismatches, tally.errors) = (after.mismatches, after.errors);
+        (tally.mismatches, tally.errors, tally.reconnects) =
+            (after.mismatches, after.errors, after.reconnects);
         tally.complaints.clone_from(&after.complaints);
         Ok(Harvest {
             tally,
@@ -238,9 +261,16 @@ impl<'a> Client<'a> {
     fn read(&mut self, now: u64) -> io::Result<()> {
         for at in 0..self.ring.arrivals() {
             let (connection, bytes) = self.ring.arrival(at);
-            if bytes.is_empty() {
-                return Err(io::Error::other("the server has closed a connection"));
-            }
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                Err(error) if self.again.is_empty() => return Err(error),
+                Err(_) => {
+                    self.connections[connection].lose(&mut self.tally);
+                    self.ended.push(connection as u32);
+                    self.reopen_at = now + nanoseconds(REOPEN_PAUSE);
+                    continue;
+                }
+            };
             self.connections[connection]
                 .receive(bytes, now, self.catalogue, self.traffic.verify, &mut self.tally)
                 .map_err(|garbled| io::Error::other(garbled.0))?;
@@ -252,6 +282,32 @@ impl<'a> Client<'a> {
             at += 1;
         }
         Ok(())
+    }
+
+    /// Opens connections that have ended again, where the server lets it.
+    fn reopen(&mut self, now: u64) {
+        if self.ended.is_empty() || now < self.reopen_at {
+            return;
+        }
+        let mut still = Vec::new();
+        for connection in std::mem::take(&mut self.ended) {
+            let at = connection as usize;
+            // A refusal is no error of its own: what it costs are the requests that find no connection.
+            let socket = self
+                .ring
+                .is_over(at)
+                .then(|| self.again[at % self.again.len()].reconnect());
+            match socket {
+                Some(Ok(socket)) => {
+                    self.ring.renew(at, socket);
+                    self.tally.reconnects += 1;
+                    self.touch(at);
+                }
+                Some(Err(_)) | None => still.push(connection),
+            }
+        }
+        self.ended = still;
+        self.reopen_at = now + nanoseconds(REOPEN_PAUSE);
     }
 
     /// Writes what may be written now and queues it for sending.
@@ -371,6 +427,9 @@ impl<'a> Client<'a> {
             return Wait::No;
         }
         let second = Duration::from_secs(1);
+        if !self.ended.is_empty() {
+            return Wait::AtMost(REOPEN_PAUSE);
+        }
         if self.traffic.gap.is_none() || self.in_order.is_some() {
             return Wait::AtMost(Duration::from_millis(100));
         }

@@ -185,11 +185,10 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<bool, String> {
         .zip(reports)
         .map(|(named, runs)| outcome(named, &said, runs))
         .collect();
-    let clean = outcomes
-        .iter()
-        .flat_map(|outcome| &outcome.servers)
-        .flat_map(|row| &row.rounds)
-        .all(Report::is_clean);
+    let clean = workloads.iter().zip(&outcomes).all(|(named, outcome)| {
+        let mut rounds = outcome.servers.iter().flat_map(|row| &row.rounds);
+        rounds.all(|report| report.is_clean(named.workload.errors_allowed))
+    });
     let comparison = Comparison {
         rounds: args.rounds,
         seconds: args.seconds,

@@ -1,7 +1,7 @@
 //! One connection without its socket: what has been asked, and the judgement of what is answered.
 //!
-//! Replies come in request order, hits of a multi-get in key order. So each connection keeps a queue of requests and a
-//! queue of their keys, and each `VALUE` line must name the next key, or one behind it (the ones between are misses).
+//! Replies come in request order, hits of a multi-get in key order (unless a proxy is known to mix them). So each connection keeps a queue of requests and a
+//! queue of their keys, and each `VALUE` line must name the next key, or one behind it (the ones between are misses; in any order nothing has missed before the END).
 //! There are two ways through the same grammar: a whole `VALUE` block at the front of the bytes is judged in place;
 //! whatever is cut by the end of a receive goes line by line and piece by piece. Tests hold the two against each other.
 
@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     /// Keys that missed and are to be set (`--on-miss-set`).
     wanted: VecDeque<u64>,
     keep_wanted: bool,
+    /// Hits of a multi-get may come in another order than their keys were asked in.
+    any_order: bool,
 }
 
 impl Connection {
@@ -60,11 +62,33 @@ impl Connection {
             carry: Vec::with_capacity(LINE_SIZE_MAX),
             wanted: VecDeque::new(),
             keep_wanted,
+            any_order: false,
         }
+    }
+
+    /// Takes hits of a multi-get in any order.
+    pub(crate) fn in_any_order(mut self, any_order: bool) -> Connection {
+        self.any_order = any_order;
+        self
     }
 
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
+    }
+
+    /// The connection has broken: what was under way is lost, each request an error. What follows, on another
+    /// socket, starts afresh.
+    pub(crate) fn lose(&mut self, tally: &mut Tally) {
+        let lost = self.flights.len() as u64;
+        if lost > 0 {
+            tally.errors_of(lost, || {
+                format!("a connection has ended, and {lost} requests with it")
+            });
+        }
+        self.flights.clear();
+        self.keys.clear();
+        self.carry.clear();
+        self.phase = Phase::Line;
     }
 
     /// A key that missed and is to be set now.
@@ -302,8 +326,13 @@ impl Connection {
                 None
             }
             Some(before) => {
-                for _ in 0..before {
-                    self.miss(tally);
+                if self.any_order {
+                    // To the front; what moves is the flight's own, and few.
+                    self.keys.make_contiguous()[..=before].rotate_right(1);
+                } else {
+                    for _ in 0..before {
+                        self.miss(tally);
+                    }
                 }
                 self.take_key().map(|index| {
                     if size != catalogue.value_size(index) {

@@ -25,8 +25,11 @@ fn bytes(text: &str) -> Vec<u8> {
 
 /// Asks (each inner list is one get; an empty one is a set of key 1), feeds the reply in pieces, tells what was counted.
 fn judge(asked: &[&[u64]], reply: &[u8], piece: usize) -> String {
+    judge_by(Connection::new(8, 8, true), asked, reply, piece)
+}
+
+fn judge_by(mut connection: Connection, asked: &[&[u64]], reply: &[u8], piece: usize) -> String {
     let (catalogue, mut tally, mut output) = (catalogue(), Tally::new(), Vec::new());
-    let mut connection = Connection::new(8, 8, true);
     for keys in asked {
         let mut keys = keys.iter().copied();
         match keys.len() {
@@ -159,6 +162,54 @@ fn hits_out_of_order_are_wrong() {
         &[&[1, 2]],
         &reply,
         "gets 1 hits 1 misses 1 sets 0 errors 0 wrong 1 open 0 wanted [1]",
+    );
+}
+
+#[test]
+fn hits_in_any_order_are_right_where_that_is_allowed() {
+    let two = format!("{}{}END\r\n{}END\r\n", value(3), value(1), value(5));
+    for piece in [usize::MAX, 30, 1] {
+        let connection = Connection::new(8, 8, true).in_any_order(true);
+        assert_eq!(
+            "gets 2 hits 3 misses 2 sets 0 errors 0 wrong 0 open 0 wanted [2, 4]",
+            judge_by(connection, &[&[1, 2, 3], &[4, 5]], &bytes(&two), piece)
+        );
+        // Still only what was asked for, and by this very get.
+        let connection = Connection::new(8, 8, true).in_any_order(true);
+        let said = judge_by(
+            connection,
+            &[&[1, 2, 3], &[4, 5]],
+            &bytes(&format!("{}END\r\n", value(4))),
+            piece,
+        );
+        assert!(
+            said.contains("hits 0 misses 3") && said.contains("wrong 1"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_lost_connection_counts_each_request_and_starts_afresh() {
+    let (catalogue, mut tally, mut output) = (catalogue(), Tally::new(), Vec::new());
+    let mut connection = Connection::new(8, 8, false);
+    connection.get(&catalogue, 3, || 1, 0, &mut output);
+    connection.set(&catalogue, 1, b" 0 0 ", 5, 0, &mut output);
+    // It ends in the middle of a value.
+    let half = bytes(&value(1));
+    let received = connection.receive(&half[..half.len() - 9], 1, &catalogue, Verify::Full, &mut tally);
+    assert_eq!(received, Ok(()));
+    connection.lose(&mut tally);
+    assert_eq!((tally.errors, connection.in_flight()), (2, 0));
+    connection.get(&catalogue, 1, || 1, 0, &mut output);
+    let whole = bytes(&format!("{}END\r\n", value(1)));
+    assert_eq!(
+        connection.receive(&whole, 2, &catalogue, Verify::Full, &mut tally),
+        Ok(())
+    );
+    assert_eq!(
+        (tally.errors, tally.mismatches, tally.hits, tally.requests()),
+        (2, 0, 1, 1)
     );
 }
 

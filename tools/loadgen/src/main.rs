@@ -115,7 +115,7 @@ fn run(args: &RunArgs) -> Result<bool, String> {
     } else {
         print!("{}", report.table());
     }
-    Ok(report.is_clean())
+    Ok(report.is_clean(args.workload.errors_allowed))
 }
 
 /// Every connection is a descriptor: takes as many as the system grants.

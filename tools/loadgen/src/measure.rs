@@ -116,6 +116,7 @@ impl Bench<'_> {
                             (catalogue, traffic),
                             seed,
                             until,
+                            workload.errors_allowed > 0,
                             mark,
                             done,
                         )
@@ -180,6 +181,7 @@ impl Bench<'_> {
         (catalogue, traffic): (&Catalogue, &Traffic),
         seed: u64,
         until: Until,
+        reopen: bool,
         mark: impl FnMut(),
         done: &AtomicU64,
     ) -> io::Result<Harvest> {
@@ -188,7 +190,9 @@ impl Bench<'_> {
         }
         // Without this the kernel may be 50 us late with the waits of an open loop.
         rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
-        Client::new(sockets, catalogue, traffic, seed)?.run(until, mark, done)
+        let client = Client::new(sockets, catalogue, traffic, seed)?;
+        let again = if reopen { self.targets } else { &[] };
+        client.reopening(again).run(until, mark, done)
     }
 
     fn connect(&self, count: usize) -> io::Result<Vec<OwnedFd>> {

@@ -57,6 +57,8 @@ enum Lent {
 
 struct Lane {
     socket: OwnedFd,
+    /// Its receive has ended for good: nothing is written until `renew` brings another socket.
+    over: bool,
     output: Vec<u8>,
     /// Bytes of `output` that the kernel has taken. Zero unless `lent` is `Rest`.
     taken: usize,
@@ -66,7 +68,8 @@ struct Lane {
 struct Arrival {
     connection: u32,
     buffer: u16,
-    size: u32,
+    /// Bytes received, or 0 or below where the connection has ended: the kernel's word for why.
+    result: i32,
 }
 
 /// Sockets, their outputs and the arrivals of the current turn.
@@ -115,6 +118,7 @@ impl Ring {
             .into_iter()
             .map(|socket| Lane {
                 socket,
+                over: false,
                 output: Vec::new(),
                 taken: 0,
                 lent: Lent::No,
@@ -141,10 +145,26 @@ impl Ring {
         self.lanes.len()
     }
 
-    /// Where requests for a connection are written, or nothing while earlier ones still wait to leave.
+    /// Where requests for a connection are written, or nothing while earlier ones still wait to leave, or when it
+    /// has ended.
     pub(crate) fn output(&mut self, connection: usize) -> Option<&mut Vec<u8>> {
         let lane = &mut self.lanes[connection];
-        (lane.lent == Lent::No).then_some(&mut lane.output)
+        (lane.lent == Lent::No && !lane.over).then_some(&mut lane.output)
+    }
+
+    /// True where a connection has ended and the kernel has nothing of it any more: `renew` may follow.
+    pub(crate) fn is_over(&self, connection: usize) -> bool {
+        let lane = &self.lanes[connection];
+        lane.over && lane.lent == Lent::No
+    }
+
+    /// Gives a connection that `is_over` another socket.
+    pub(crate) fn renew(&mut self, connection: usize, socket: OwnedFd) {
+        assert!(self.is_over(connection), "the kernel still uses the old socket");
+        let lane = &mut self.lanes[connection];
+        (lane.socket, lane.over) = (socket, false);
+        lane.output.clear();
+        self.unarmed.push(connection as u32);
     }
 
     /// Queues a connection's output for the next enter. Does nothing when it is empty or already lent.
@@ -161,16 +181,23 @@ impl Ring {
         self.arrivals.len()
     }
 
-    /// The connection and the bytes of an arrival. No bytes: the server has closed the connection.
-    pub(crate) fn arrival(&self, at: usize) -> (usize, &[u8]) {
+    /// The connection and the bytes of an arrival, or how the connection has ended.
+    pub(crate) fn arrival(&self, at: usize) -> (usize, io::Result<&[u8]>) {
         let arrival = &self.arrivals[at];
-        if arrival.size == 0 {
-            return (arrival.connection as usize, &[]);
+        let connection = arrival.connection as usize;
+        if arrival.result <= 0 {
+            let closed =
+                || io::Error::new(io::ErrorKind::UnexpectedEof, "the server has closed a connection");
+            let error = || io::Error::from_raw_os_error(-arrival.result);
+            return (
+                connection,
+                Err(if arrival.result == 0 { closed() } else { error() }),
+            );
         }
-        // SAFETY: this buffer was handed to us by a completion of this turn with `size` bytes filled, and it is
+        // SAFETY: this buffer was handed to us by a completion of this turn with `result` bytes filled, and it is
         // offered to the kernel again only by `collect`, which needs `&mut self` and so ends this borrow.
-        let bytes = unsafe { self.inputs.filled(arrival.buffer, arrival.size as usize) };
-        (arrival.connection as usize, bytes)
+        let bytes = unsafe { self.inputs.filled(arrival.buffer, arrival.result as usize) };
+        (connection, Ok(bytes))
     }
 
     /// Connections whose output was stuck and is free again since this turn.
@@ -186,7 +213,7 @@ impl Ring {
     /// Ends the turn and begins the next: gives the arrivals' buffers back, submits what is queued, waits, gathers.
     pub(crate) fn collect(&mut self, wait: Wait) -> io::Result<()> {
         for arrival in self.arrivals.drain(..) {
-            if arrival.size > 0 {
+            if arrival.result > 0 {
                 self.inputs.offer(arrival.buffer);
             }
         }
@@ -298,7 +325,11 @@ impl Ring {
         let lane = &mut self.lanes[connection as usize];
         let shortfall = kind == SEND && matches!(-result, libc::EAGAIN | libc::EINTR);
         if result < 0 && !shortfall {
-            return Err(io::Error::from_raw_os_error(-result));
+            // The connection is broken. Its receive says so, too, at the latest when both ways are shut.
+            lane.taken = 0;
+            lane.lent = Lent::No;
+            lane.output.clear();
+            return shut(&lane.socket);
         }
         lane.taken += usize::try_from(result).unwrap_or(0);
         if lane.taken < lane.output.len() {
@@ -320,27 +351,33 @@ impl Ring {
     }
 
     fn received(&mut self, connection: u32, result: i32, flags: u32) -> io::Result<()> {
-        if !cqueue::more(flags) && result != 0 {
+        let short_of_buffers = -result == libc::ENOBUFS;
+        if !cqueue::more(flags) && (result > 0 || short_of_buffers) {
             self.unarmed.push(connection);
         }
         match result {
-            0 => self.arrivals.push(Arrival {
-                connection,
-                buffer: 0,
-                size: 0,
-            }),
             1.. => {
                 let buffer = cqueue::buffer_select(flags)
                     .ok_or_else(|| io::Error::other("the kernel received into no buffer"))?;
                 self.arrivals.push(Arrival {
                     connection,
                     buffer,
-                    size: result as u32,
+                    result,
                 });
             }
             // All buffers are lent to arrivals: armed again at the next `collect`, which offers them.
-            _ if -result == libc::ENOBUFS => {}
-            _ => return Err(io::Error::from_raw_os_error(-result)),
+            _ if short_of_buffers => {}
+            _ => {
+                let lane = &mut self.lanes[connection as usize];
+                lane.over = true;
+                // Ends a send that may still wait for room.
+                shut(&lane.socket)?;
+                self.arrivals.push(Arrival {
+                    connection,
+                    buffer: 0,
+                    result,
+                });
+            }
         }
         Ok(())
     }
@@ -363,6 +400,14 @@ impl Drop for Ring {
                 std::mem::forget(std::mem::take(&mut lane.output));
             }
         }
+    }
+}
+
+/// Ends both ways of a connection, unless they have ended already.
+fn shut(socket: &OwnedFd) -> io::Result<()> {
+    match rustix::net::shutdown(socket, rustix::net::Shutdown::Both) {
+        Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -554,12 +599,49 @@ mod tests {
             for at in 0..ring.arrivals() {
                 let (connection, bytes) = ring.arrival(at);
                 assert_eq!(connection, 0);
-                closed |= bytes.is_empty();
-                received.extend_from_slice(bytes);
+                match bytes {
+                    Ok(bytes) => received.extend_from_slice(bytes),
+                    Err(error) => closed = error.kind() == io::ErrorKind::UnexpectedEof,
+                }
             }
         }
         writer.join().expect("the writer is well").expect("all was taken");
         assert!(received == data);
+    }
+
+    /// The other side goes away while a send is stuck: the end is reported once, nothing is written meanwhile, and a
+    /// new socket works in the same place.
+    #[test]
+    fn a_broken_connection_is_renewed() {
+        let (mut ring, theirs) = pair();
+        ring.output(0)
+            .expect("free")
+            .extend_from_slice(&pattern(5_000_000));
+        ring.send(0);
+        ring.collect(Wait::No).expect("submits");
+        assert!(!ring.is_over(0));
+        drop(theirs);
+        let mut ends = 0;
+        while !ring.is_over(0) {
+            ring.collect(Wait::AtMost(Duration::from_secs(1))).expect("waits");
+            ends += (0..ring.arrivals())
+                .filter(|&at| ring.arrival(at).1.is_err())
+                .count();
+        }
+        assert_eq!(ends, 1);
+        assert!(ring.output(0).is_none());
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        ring.renew(0, ours.into());
+        ring.output(0).expect("free").extend_from_slice(b"again");
+        ring.send(0);
+        ring.collect(Wait::No).expect("submits");
+        let mut again = [0; 5];
+        theirs.read_exact(&mut again).expect("the send");
+        assert_eq!(&again, b"again");
+        theirs.write_all(b"yes").expect("the reply");
+        ring.collect(Wait::AtMost(Duration::from_secs(20)))
+            .expect("waits");
+        assert_eq!(ring.arrival(0).1.expect("the reply"), b"yes");
     }
 
     /// The ring may be dropped while a receive and a stuck send are under way.

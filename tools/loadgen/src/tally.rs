@@ -80,8 +80,11 @@ pub(crate) struct Tally {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
     pub(crate) sets: u64,
-    /// Replies that refuse: `ERROR`, `CLIENT_ERROR ...`, `SERVER_ERROR ...`, and `NOT_STORED` to a set.
+    /// Replies that refuse (`ERROR`, `CLIENT_ERROR ...`, `SERVER_ERROR ...`, and `NOT_STORED` to a set), and requests
+    /// that were lost with their connection. Never cleared, as the next two.
     pub(crate) errors: u64,
+    /// Connections opened again after they had ended (`--errors-allowed`).
+    pub(crate) reconnects: u64,
     /// Values (or keys, or sizes) that are not what was stored. Never cleared: a wrong value in the warm-up is as bad.
     pub(crate) mismatches: u64,
     pub(crate) bytes_received: u64,
@@ -98,6 +101,7 @@ impl Tally {
             misses: 0,
             sets: 0,
             errors: 0,
+            reconnects: 0,
             mismatches: 0,
             bytes_received: 0,
             get_latencies: Latencies::new(),
@@ -122,7 +126,12 @@ impl Tally {
     }
 
     pub(crate) fn error(&mut self, what: impl FnOnce() -> String) {
-        self.errors += 1;
+        self.errors_of(1, what);
+    }
+
+    /// Several errors with one cause.
+    pub(crate) fn errors_of(&mut self, count: u64, what: impl FnOnce() -> String) {
+        self.errors += count;
         self.complain(what);
     }
 
@@ -145,6 +154,7 @@ impl Tally {
         self.misses += other.misses;
         self.sets += other.sets;
         self.errors += other.errors;
+        self.reconnects += other.reconnects;
         self.mismatches += other.mismatches;
         self.bytes_received += other.bytes_received;
         self.get_latencies.add(&mut other.get_latencies);

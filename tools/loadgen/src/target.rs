@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// How long a client thread may be held up by an address that does not answer.
+const RECONNECT_MAX: Duration = Duration::from_secs(1);
+
 /// `HOST:PORT`, or `unix:PATH`.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
@@ -36,12 +39,17 @@ impl Target {
     /// A connected socket, without Nagle's delay.
     pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
         match self {
-            Target::Tcp(address) => {
-                let stream = TcpStream::connect(address)?;
-                stream.set_nodelay(true)?;
-                Ok(stream.into())
-            }
+            Target::Tcp(address) => without_delay(TcpStream::connect(address)?),
             Target::Unix(path) => Ok(UnixStream::connect(path)?.into()),
+        }
+    }
+
+    /// As `connect`, for a caller who has other connections to serve: an address that does not answer is given up
+    /// soon.
+    pub(crate) fn reconnect(&self) -> io::Result<OwnedFd> {
+        match self {
+            Target::Tcp(address) => without_delay(TcpStream::connect_timeout(address, RECONNECT_MAX)?),
+            Target::Unix(_) => self.connect(),
         }
     }
 
@@ -61,6 +69,11 @@ impl Target {
             }
         }
     }
+}
+
+fn without_delay(stream: TcpStream) -> io::Result<OwnedFd> {
+    stream.set_nodelay(true)?;
+    Ok(stream.into())
 }
 
 /// Asks for the version and reads nothing beyond the answer.

@@ -74,6 +74,12 @@ pub(crate) struct Workload {
     /// Set every key once before the traffic starts.
     #[arg(long)]
     pub(crate) prefill: bool,
+    /// Errors (replies that refuse, and requests lost with their connection) up to which the exit code is 0. Above 0, a connection that ends is opened again. Wrong values are never allowed.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) errors_allowed: u64,
+    /// Hits of a multi-get may come in any order, not only in that of their keys: twemproxy mixes them when keys miss.
+    #[arg(long)]
+    pub(crate) any_order: bool,
     /// Client threads.
     #[arg(long, short = 't', default_value_t = 1)]
     pub(crate) threads: usize,
@@ -141,6 +147,7 @@ impl Workload {
             set_share: (self.set_share * (1u64 << 32) as f64) as u64,
             set_middle: format!(" 0 {} ", self.ttl).into_bytes(),
             on_miss_set: self.on_miss_set,
+            any_order: self.any_order,
             verify: self.verify,
             busy_poll: self.busy_poll,
             gap: self.rate.map(|rate| 1e9 * self.threads as f64 / rate),

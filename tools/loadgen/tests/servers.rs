@@ -25,6 +25,8 @@ enum Conduct {
     Full,
     /// Closes the connection after a hundred requests.
     Quitting,
+    /// Closes a connection at every hundredth request, unanswered.
+    Dropping,
     /// Takes this long over every request, and does one at a time.
     Slow(Duration),
 }
@@ -48,6 +50,7 @@ fn serve(listener: &TcpListener, conduct: Conduct) {
     let store = Arc::new(Mutex::new(Store::default()));
     for stream in listener.incoming() {
         let (stream, store) = (stream.expect("accepted"), Arc::clone(&store));
+        stream.set_nodelay(true).expect("a TCP socket");
         // A client that goes away in the middle is no failure of the server.
         thread::spawn(move || drop(converse(stream, &store, conduct)));
     }
@@ -65,6 +68,9 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
         let mut store = store.lock().expect("no panics");
         store.requests += 1;
         if conduct == Conduct::Quitting && store.requests > 100 {
+            return Ok(());
+        }
+        if conduct == Conduct::Dropping && store.requests.is_multiple_of(100) {
             return Ok(());
         }
         if let Conduct::Slow(time) = conduct {
@@ -207,6 +213,28 @@ fn refusals_are_errors_and_a_closed_connection_ends_the_run() {
     assert_eq!((code, count(&report, "errors")), (1, 100));
     assert_eq!(run(Conduct::Full, "--prefill --keys 100 --requests 100").0, 2);
     assert_eq!(run(Conduct::Quitting, "--connections 2 --requests 1000").0, 2);
+}
+
+/// What a dropped connection loses is counted, request for request; what comes after goes over a new one.
+#[test]
+fn dropped_connections_are_opened_again_where_errors_are_allowed() {
+    for words in ["", "--sliding", "--rate 20000", "--threads 2 --multiget 3"] {
+        let words = format!("--connections 4 --pipeline 4 --set-share 0.2 --keys 50 --requests 1000 {words}");
+        assert_eq!(run(Conduct::Dropping, &words).0, 2, "{words}");
+        let (code, report) = run(Conduct::Dropping, &format!("{words} --errors-allowed 1000"));
+        assert_eq!(code, 0, "{words}: {report}");
+        let (errors, reconnects) = (count(&report, "errors"), count(&report, "reconnects"));
+        assert_eq!(count(&report, "requests") + errors, 1000, "{words}: {report}");
+        assert!(
+            errors > 0 && errors <= reconnects.max(1) * 4 + 4,
+            "{words}: {report}"
+        );
+        assert_eq!(
+            run(Conduct::Dropping, &format!("{words} --errors-allowed 1")).0,
+            1,
+            "{words}"
+        );
+    }
 }
 
 #[test]
