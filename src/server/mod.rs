@@ -120,7 +120,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     for (transport, address) in &listening.taken {
         info!("listening on {transport} {address}, {} cores", config.threads);
         if *transport == "UDP" && !address.ip().is_loopback() {
-            warn!("whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall");
+            warn!(
+                "whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall"
+            );
         }
     }
     for signal in signals.forever() {
