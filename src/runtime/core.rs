@@ -347,7 +347,7 @@ impl<S: Wire + AsFd> Core<S> {
         self.look_again(id);
     }
 
-    /// `size` bytes of an output that the loop took ([`Session::take_output`]) have gone; the buffer is free.
+    /// `size` bytes of an output that the loop took ([`Connection::take_output`]) have gone; the buffer is free.
     pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
         self.counters.bytes_written += size as u64;
         self.buffers.give(buffer);

@@ -264,7 +264,7 @@ fn the_limit_holds_under_a_storm() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(move || {
-                for _ in 0..200 {
+                for _ in 0..50 {
                     let mut burst: Vec<Client> = (0..8).map(|_| Client::connect(address)).collect();
                     // One after another: the first is served before the last can be.
                     while let Some(mut client) = burst.pop() {
