@@ -519,11 +519,15 @@ impl Session {
                     .for_each(|ready| desk.shards.prepare(ready.request.hash));
             }
             requests_left -= ahead.len();
+            let is_heard = spoken::is_heard();
             for ready in &ahead {
                 if let Some(stall) = self.reason_to_wait(desk) {
                     self.parser.rewind(ready.before);
                     self.stall = Some(stall);
                     return used;
+                }
+                if is_heard {
+                    spoken::request(self.id, ready);
                 }
                 self.ask(ready, desk);
                 used += ready.size;
@@ -588,9 +592,6 @@ impl Session {
 
     /// Executes a request, or sends it to its owner.
     fn ask<S: Shards, W: Wire>(&mut self, ready: &Ready<'_>, desk: &mut Desk<'_, S, W>) {
-        if spoken::is_heard() {
-            spoken::request(self.id, ready);
-        }
         let ask = Ask {
             request: ready.request,
             spelling: ready.spelling,
