@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
+use log::debug;
 
 use super::datagrams::{self, Datagrams, Received};
 use super::doors::{Doors, Visitor};
@@ -283,6 +284,7 @@ impl<S: Wire + AsFd> Core<S> {
         }
         for (id, connection) in self.connections.iter_mut() {
             if connection.is_idle(now, timeout) {
+                debug!("Closing idle connection {}", id.index);
                 self.counters.idle_kicks += 1;
                 connection.was_silent = true;
                 connection.ended = true;
@@ -374,7 +376,7 @@ impl<S: Wire + AsFd> Core<S> {
         self.look_again(id);
     }
 
-    /// `size` bytes of an output that the loop took ([`Session::take_output`]) have gone; the buffer is free.
+    /// `size` bytes of an output that the loop took ([`Connection::take_output`]) have gone; the buffer is free.
     pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
         self.counters.bytes_written += size as u64;
         self.buffers.give(buffer);
@@ -402,6 +404,7 @@ impl<S: Wire + AsFd> Core<S> {
     /// Forgets a connection; hands its socket back to be closed.
     pub fn close(&mut self, id: ConnectionId) -> Option<S> {
         let mut connection = self.connections.remove(id)?;
+        debug!("<{} connection closed.", id.index);
         connection.session.close(&mut self.buffers);
         if connection.session.is_watcher() {
             self.watch.dismiss(id);
@@ -492,8 +495,11 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let (seed, rules, now) = (self.seed, self.rules, self.now);
         let (peer, client) = (conns::peer(socket.as_fd()), socket.as_fd().as_raw_fd());
         self.reach.watch().tell(&Event::Opened { peer, client });
-        self.connections
-            .insert(|id| Connection::new(id, socket, peer, seed, rules, now))
+        let opened = self
+            .connections
+            .insert(|id| Connection::new(id, socket, peer, seed, rules, now));
+        debug!("<{} new client connection on core {}", opened.index, self.me);
+        opened
     }
 
     /// A socket of datagrams is to be served; it is no connection.
@@ -501,7 +507,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let (seed, rules, now) = (self.seed, self.datagram_rules, self.now);
         let peer = Peer(None);
         self.connections.insert(|id| Connection {
-            datagrams: Some(Box::new(Datagrams::new())),
+            datagrams: Some(Box::new(Datagrams::new(socket.as_fd()))),
             ..Connection::new(id, socket, peer, seed, rules, now)
         })
     }
@@ -546,13 +552,13 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             return;
         };
         let session = &mut connection.session;
-        let is_too_long = session.is_too_long();
-        if !is_too_long && !session.has_all_replies() {
+        let is_cut = session.is_too_long();
+        if !is_cut && !session.has_all_replies() {
             return;
         }
         let socket = connection.socket.as_fd();
         let reply = session.take_output();
-        let sent = if is_too_long {
+        let sent = if is_cut || reply.len() > datagrams::REPLY_SIZE_MAX {
             let mut words = Vec::new();
             protocol::say(&mut words, session.spelling(), datagrams::TOO_LONG);
             datagrams.reply(socket, &words)
@@ -563,7 +569,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         };
         self.counters.bytes_written += sent;
         self.buffers.give(reply);
-        if is_too_long || session.is_settled() {
+        if is_cut || session.is_settled() {
             // What is left of the datagram is no command, or is not to be served.
             session.close(self.buffers);
             let client = connection.socket.as_fd().as_raw_fd();

@@ -91,8 +91,12 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
             Protocol::Binary => "binary",
         },
     );
-    fixed("auth_enabled_sasl", &"no");
-    let auth_file = config.auth_file.as_ref().map(|file| file.display().to_string());
+    fixed("auth_enabled_sasl", &word(config.sasl));
+    let auth_file = config
+        .auth_file
+        .as_ref()
+        .filter(|_| !config.sasl)
+        .map(|file| file.display().to_string());
     fixed("auth_enabled_ascii", &auth_file.as_deref().unwrap_or("no"));
     fixed("item_size_max", &config.item_size_max);
     fixed("maxconns_fast", &word(extended.maxconns_fast));

@@ -19,9 +19,11 @@ mod bands;
 pub mod credentials;
 pub mod dump;
 pub mod fleet;
+mod login;
 mod orders;
 mod pipeline;
 pub mod settings;
+mod spoken;
 pub mod statistics;
 pub mod switches;
 pub mod watch;
@@ -35,7 +37,7 @@ use crate::command::{Reply, Request};
 use crate::hash::{KeyHash, KeySeed};
 use crate::protocol::watch::CloseReason;
 use crate::protocol::{
-    self, Control, DebugTime, Dialects, Login, Mark, Parsed, Parser, Scratch, Spelling, Streams, Word,
+    self, Control, DebugTime, Dialects, Mark, Parsed, Parser, Scratch, Spelling, Streams, Word,
 };
 use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
@@ -227,7 +229,7 @@ pub struct Rules {
     /// For who asks by datagrams: requests are served command by command, each in a turn of its own, and a command's
     /// reply may have so many bytes.
     pub reply_size_max: Option<usize>,
-    /// -Y: nobody is served who has not logged in.
+    /// -Y and -S: nobody is served who has not logged in. Strangers speak binary where the dialect is, else classic.
     pub credentials: Option<Arc<Credentials>>,
     pub version: &'static str,
 }
@@ -531,7 +533,7 @@ impl Session {
                 self.stall = Some(stall);
                 break;
             }
-            if self.is_stranger {
+            if self.is_stranger && desk.rules.dialects != Dialects::Binary {
                 match self.take_login(&input[used..], desk) {
                     Some(size) => used += size,
                     None => break,
@@ -554,19 +556,29 @@ impl Session {
             }
             let scratch = Scratch::default();
             let mut ahead = ArrayVec::<Ready<'_>, AHEAD_MAX>::new();
-            let next = self.parse_ahead(&input[used..], requests_left, one_by_one, &scratch, &mut ahead);
+            // A stranger's requests are not executed: the first of them ends the connection.
+            let ahead_max = if self.is_stranger { 1 } else { requests_left };
+            let next = self.parse_ahead(&input[used..], ahead_max, one_by_one, &scratch, &mut ahead);
+            if self.is_stranger && !(ahead.is_empty() && next.as_ref().is_some_and(login::is_for_strangers)) {
+                self.turn_away(&ahead, next, desk);
+                break;
+            }
             if ahead.len() > 1 {
                 ahead
                     .iter()
                     .for_each(|ready| desk.shards.prepare(ready.request.hash));
             }
             requests_left -= ahead.len();
+            let is_heard = spoken::is_heard();
             for ready in &ahead {
                 if let Some(stall) = self.reason_to_wait(desk) {
                     self.parser.rewind(ready.before);
                     self.stall = Some(stall);
                     self.in_company |= used > 0;
                     return used;
+                }
+                if is_heard {
+                    spoken::request(self.id, ready);
                 }
                 self.ask(ready, desk);
                 used += ready.size;
@@ -594,34 +606,6 @@ impl Session {
         }
         self.in_company = self.stall.is_some() && (self.in_company || used > 0);
         used
-    }
-
-    /// Serves one line of a client who has not logged in. Returns how much it consumed, or `None` if more must come.
-    fn take_login<S, W>(&mut self, input: &[u8], desk: &mut Desk<'_, S, W>) -> Option<usize> {
-        let (word, size) = match protocol::parse_login(input) {
-            Login::Partial => return None,
-            Login::Hangup => {
-                self.closing = Some(CloseReason::Error);
-                return Some(input.len());
-            }
-            Login::Say { word, size } => (word, size),
-            Login::Attempt { user, password, size } => {
-                let credentials = desk.rules.credentials.as_ref();
-                self.is_stranger = !credentials.is_some_and(|known| known.are_right(user, password));
-                desk.counters.auth_cmds += 1;
-                desk.counters.auth_errors += u64::from(self.is_stranger);
-                (
-                    if self.is_stranger {
-                        Word::AuthFailure
-                    } else {
-                        Word::Stored
-                    },
-                    size,
-                )
-            }
-        };
-        protocol::say(self.pipeline.writer(desk.buffers), Spelling::CLASSIC, word);
-        Some(size)
     }
 
     /// Parses requests until `ahead` is full, `requests_max` are there, a command is complete if `one_by_one`, or
@@ -749,6 +733,14 @@ impl Session {
                     before,
                 };
                 self.ask(&ready, desk);
+                Ok(size)
+            }
+            Parsed::Control {
+                control: Control::Sasl(sasl),
+                spelling,
+                size,
+            } if desk.rules.credentials.is_some() => {
+                self.take_sasl(sasl, spelling, desk);
                 Ok(size)
             }
             Parsed::Control {
