@@ -37,7 +37,7 @@ pub use batch::{Answer, Batch};
 pub use bell::Bell;
 pub use lend::{Lendable, Lent};
 pub use outbox::Outboxes;
-pub use reach::{Reach, Waiting, carry_out};
+pub use reach::{Reach, Waiting, carry_out, put_reply};
 
 /// Batches between one core and one peer, in each direction.
 pub const BATCHES_PER_PEER: usize = 4;

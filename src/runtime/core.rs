@@ -12,7 +12,7 @@ use super::{Clock, conns};
 use crate::hash::KeySeed;
 use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
 use crate::session::statistics::{Facts, More, Totals};
-use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
+use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Output, Rules, Session, Stall, Wire};
 use crate::time::{Now, Seconds};
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
@@ -221,10 +221,10 @@ impl<S: Wire + AsFd> Core<S> {
         self.look_again(id);
     }
 
-    /// `size` bytes of an output that the loop took ([`Session::take_output`]) have gone; the buffer is free.
-    pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
-        self.counters.bytes_written += size as u64;
-        self.buffers.give(buffer);
+    /// An output that the loop took ([`Session::take_output`]) has gone, or never will.
+    pub fn sent_apart(&mut self, id: ConnectionId, output: Output) {
+        self.counters.bytes_written += output.sent() as u64;
+        self.buffers.give(output.into_buffer());
         self.look_again(id);
     }
 
@@ -449,12 +449,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         self.reach.finish();
     }
 
-    fn deliver(&mut self, batch: Box<Batch>) {
-        for (answer, bytes) in batch.answers() {
+    fn deliver(&mut self, mut batch: Box<Batch>) {
+        let (answers, output) = batch.answers();
+        for answer in answers {
             let Some(connection) = self.connections.get_mut(answer.connection) else {
                 continue;
             };
-            connection.session.answer(answer.gap, bytes, self.buffers);
+            let (gap, places) = (answer.gap, answer.places);
+            connection.session.answer(gap, output, places, self.buffers);
             if connection.session.has_all_answers() {
                 resume_later(connection, answer.connection, self.to_resume);
             }

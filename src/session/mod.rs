@@ -18,6 +18,7 @@ mod arriving;
 mod bands;
 pub mod dump;
 mod orders;
+mod output;
 mod pipeline;
 pub mod settings;
 pub mod statistics;
@@ -35,6 +36,7 @@ use crate::time::{Exptime, Now};
 use arriving::Arriving;
 use dump::Walk;
 use orders::Orders;
+pub use output::Output;
 use pipeline::Pipeline;
 use statistics::{Facts, Totals};
 
@@ -335,9 +337,9 @@ impl Session {
         }
     }
 
-    /// The answer of another core to the request that opened `gap`.
-    pub fn answer(&mut self, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
-        self.pipeline.answer(gap, bytes, buffers);
+    /// The answer of another core to the request that opened `gap`: what stands between two places of `answers`.
+    pub fn answer(&mut self, gap: u32, answers: &mut Output, places: (usize, usize), buffers: &mut Buffers) {
+        self.pipeline.answer(gap, answers, places, buffers);
     }
 
     /// The report of another core to this session's order.
@@ -393,19 +395,20 @@ impl Session {
         self.closing
     }
 
-    /// The bytes that may go now.
-    pub fn output(&self) -> &[u8] {
+    /// What may go now.
+    pub fn output(&self) -> &Output {
         self.pipeline.output()
     }
 
     /// All of the output has gone; its buffer is lent to the next.
-    pub fn sent_all(&mut self, desk_buffers: &mut Buffers, counters: &mut Counters) {
-        counters.bytes_written += self.pipeline.output().len() as u64;
-        self.pipeline.sent_all(desk_buffers);
+    pub fn sent_all(&mut self, buffers: &mut Buffers, counters: &mut Counters) {
+        let output = self.pipeline.take_output();
+        counters.bytes_written += output.size() as u64;
+        buffers.give(output.into_buffer());
     }
 
     /// Takes the output away, for a send that the kernel finishes in its own time.
-    pub fn take_output(&mut self) -> Vec<u8> {
+    pub fn take_output(&mut self) -> Output {
         self.pipeline.take_output()
     }
 
