@@ -76,19 +76,17 @@ pub struct Chain {
 
 impl Chain {
     /// The bytes of these pages from `start` of the first to `end` of the last.
-    pub fn new(mut pages: Vec<Page>, start: usize, end: usize, pool: &Arc<Pool>) -> Chain {
+    pub fn new(pages: Vec<Page>, start: usize, end: usize, pool: &Arc<Pool>) -> Chain {
         let mut chain = Chain::default();
-        let mut from = start;
-        while !pages.is_empty() {
-            let later = pages.split_off(pages.len().min(SEGMENT_PAGES_MAX));
+        let mut pages = pages.into_iter();
+        while pages.len() > 0 {
             let segment = Segment {
-                start: from,
-                end: if later.is_empty() { end } else { pool.page_size() },
-                pages,
+                start: if chain.is_empty() { start } else { 0 },
+                pages: pages.by_ref().take(SEGMENT_PAGES_MAX).collect(),
+                end: if pages.len() == 0 { end } else { pool.page_size() },
                 pool: Arc::clone(pool),
             };
             chain.push(Arc::new(segment));
-            (pages, from) = (later, 0);
         }
         chain
     }

@@ -16,6 +16,9 @@ const PIECE_ITEMS: usize = 3584;
 /// What a small item with its key and value takes at the least, for the number of pieces.
 const SMALL_ITEM_SIZE: usize = 40;
 
+/// A piece is cleared instead of grown if that gains one place in so many items: seldom enough.
+const MARKS_PART: usize = 8;
+
 pub(super) struct Table {
     /// A power of two of them.
     pieces: Box<[HashTable<ItemId>]>,
@@ -46,6 +49,9 @@ impl Table {
     pub(super) fn insert(&mut self, hash: KeyHash, id: ItemId, hash_of: impl Fn(ItemId) -> KeyHash) -> usize {
         let piece = &mut self.pieces[hash.piece(self.pieces.len())];
         let size = piece.allocation_size();
+        if piece.len() == piece.capacity() {
+            make_room(piece, &hash_of);
+        }
         piece.insert_unique(hash.bits(), id, |&id| hash_of(id).bits());
         piece.allocation_size() - size
     }
@@ -80,5 +86,57 @@ impl Table {
     pub(super) fn size(&self) -> usize {
         let pieces = self.pieces.iter().map(HashTable::allocation_size);
         size_of_val(&*self.pieces) + pieces.sum::<usize>()
+    }
+}
+
+/// Clears a piece of the marks that removed items leave, where that is enough to go on without growing.
+///
+/// Left to itself the piece would grow as soon as more than half of its places are items, and in a shard that forgets as
+/// much as it stores every piece would: 12.5 bytes per item instead of 6.3 in a full shard of items of 80 bytes.
+#[cold]
+fn make_room(piece: &mut HashTable<ItemId>, hash_of: &impl Fn(ItemId) -> KeyHash) {
+    let places = piece.num_buckets() / 8 * 7;
+    if piece.len() + piece.len() / MARKS_PART > places {
+        return;
+    }
+    let mut cleared = HashTable::with_capacity(places);
+    for id in piece.drain() {
+        cleared.insert_unique(hash_of(id).bits(), id, |&id| hash_of(id).bits());
+    }
+    *piece = cleared;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::KeySeed;
+    use std::num::NonZeroU32;
+
+    /// Items come and go, their number stays: so does the table.
+    #[test]
+    fn a_table_does_not_grow_by_what_was_removed() {
+        let seed = KeySeed::fixed(5);
+        let hash_of = |id: ItemId| seed.hash(&id.raw().get().to_le_bytes());
+        let id = |number: u32| ItemId::from_raw(NonZeroU32::new(number).expect("from 1"));
+        let mut table = Table::new(0);
+        let count = 1500;
+        let mut size = 0;
+        for number in 1..200_000 {
+            table.insert(hash_of(id(number)), id(number), hash_of);
+            if number > count {
+                table.remove(hash_of(id(number - count)), id(number - count));
+            }
+            if number == count {
+                size = table.size();
+            }
+        }
+        assert_eq!((table.count(), table.size()), (count as usize, size));
+        for number in 200_000 - count..200_000 {
+            assert!(
+                table
+                    .find(hash_of(id(number)), |other| other == id(number))
+                    .is_some()
+            );
+        }
     }
 }
