@@ -393,13 +393,16 @@ impl Shard {
             return self.count_missing(request, count, now);
         };
         let item = self.slab.item(id);
-        if item.header.is_large() || item.value().is_empty() {
+        let value = self.value(&item);
+        if !value.segments.is_empty() || value.size() == 0 {
             return Reply::NotNumeric;
         }
+        // Of a value in blocks the first is more than any number takes.
+        let first = value.pieces().next().unwrap_or_default();
         if self.settings.cas_enabled && count.cas_compare.is_some_and(|compare| compare != item.cas()) {
             return Reply::Exists;
         }
-        let Some(number) = number::parse(item.value()) else {
+        let Some(number) = number::parse(first) else {
             return Reply::NotNumeric;
         };
         let number = number::count(number, count.direction, count.delta);
@@ -416,7 +419,7 @@ impl Shard {
         let mut text = itoa::Buffer::new();
         let text = text.format(number).as_bytes();
         let flags = item.flags();
-        let value_size = item.value().len();
+        let value_size = self.value(&item).size();
         let mut header = item.header;
         let before = header.deadline();
         let deadline = count.touch.map_or(before, |exptime| now.deadline(exptime));
@@ -424,7 +427,8 @@ impl Shard {
         header.set_deadline(deadline);
         header.reference();
         header.accessed = now.seconds.0;
-        if text.len() <= value_size && header.set_cas(self.slab.chunk_mut(id), cas) {
+        let fits = text.len() <= value_size && !header.is_large();
+        if fits && header.set_cas(self.slab.chunk_mut(id), cas) {
             self.slab.note_deadline(id, deadline);
             self.slab.set_header(id, &header);
             item::overwrite_value(self.slab.chunk_mut(id), text);

@@ -11,6 +11,7 @@ mod cores;
 mod differential;
 mod dumps;
 mod harness;
+mod large;
 mod layers;
 mod process;
 mod sandbox;

@@ -699,7 +699,7 @@ impl World {
 
 /// Whether a value has pages of its own, so that memcached's rule for chunked items holds for it.
 fn is_large(key: &[u8], size: usize, page_size: usize) -> bool {
-    28 + key.len() + size > page_size / 7 && size >= page_size / 8
+    28 + key.len() + size > page_size / 7 && size >= page_size
 }
 
 fn request<'a>(seed: &KeySeed, key: &'a [u8], value: &'a [u8], operation: Operation) -> Request<'a> {
