@@ -4,20 +4,23 @@
 //! large: a shard has so many *pieces*, chosen by hash bits of their own, that a piece grows to about 4,096 buckets
 //! when the whole memory is full of small items. An entry is 4 bytes and the table's tag byte; a lookup of a missing
 //! key touches no item in 127 of 128 cases.
+//!
+//! The pieces have unequal parts of the keys: the largest has twice the smallest's. So they do not double all at once:
+//! their load is the same mixture however many items there are, and what one piece leaves the next one takes.
 
 use hashbrown::HashTable;
 
 use super::slab::ItemId;
 use crate::hash::{KeyHash, PIECES_MAX};
 
-/// What a piece holds when the shard is full of the smallest items: seven eighths of 4,096 buckets.
+/// What the largest piece holds when the shard is full of the smallest items: seven eighths of 4,096 buckets.
 const PIECE_ITEMS: usize = 3584;
 
 /// What a small item with its key and value takes at the least, for the number of pieces.
 const SMALL_ITEM_SIZE: usize = 40;
 
 /// A piece is cleared instead of grown if that gains one place in so many items: seldom enough.
-const MARKS_PART: usize = 8;
+const MARKS_PART: usize = 16;
 
 pub(super) struct Table {
     /// A power of two of them.
@@ -27,15 +30,19 @@ pub(super) struct Table {
 impl Table {
     /// A table for a shard that may come to hold this many bytes of items.
     pub(super) fn new(budget_bytes: usize) -> Table {
-        let pieces = budget_bytes / SMALL_ITEM_SIZE / PIECE_ITEMS;
+        // The largest piece has half as many again as the mean.
+        let pieces = budget_bytes / SMALL_ITEM_SIZE * 3 / 2 / PIECE_ITEMS;
         let pieces = pieces.next_power_of_two().clamp(1, PIECES_MAX);
         Table {
             pieces: (0..pieces).map(|_| HashTable::new()).collect(),
         }
     }
 
+    /// With `x` for the hash from 0 to 1 and `n` pieces it is `n x (4 - x) / 3`, whose slope falls from 4/3 to 2/3.
     fn piece(&self, hash: KeyHash) -> usize {
-        hash.piece(self.pieces.len())
+        let x = hash.piece(PIECES_MAX);
+        let skewed = x * (4 * PIECES_MAX - x) / (3 * PIECES_MAX);
+        skewed * self.pieces.len() / PIECES_MAX
     }
 
     pub(super) fn find(&self, hash: KeyHash, mut is_it: impl FnMut(ItemId) -> bool) -> Option<ItemId> {
@@ -47,7 +54,8 @@ impl Table {
     /// Adds an item whose key is not in the table, and returns by how many bytes the table grew. `hash_of` hashes
     /// the key of an item, when the piece grows.
     pub(super) fn insert(&mut self, hash: KeyHash, id: ItemId, hash_of: impl Fn(ItemId) -> KeyHash) -> usize {
-        let piece = &mut self.pieces[hash.piece(self.pieces.len())];
+        let piece = self.piece(hash);
+        let piece = &mut self.pieces[piece];
         let size = piece.allocation_size();
         if piece.len() == piece.capacity() {
             make_room(piece, &hash_of);
@@ -111,6 +119,21 @@ mod tests {
     use super::*;
     use crate::hash::KeySeed;
     use std::num::NonZeroU32;
+
+    #[test]
+    fn the_largest_piece_has_twice_the_smallests_keys() {
+        let seed = KeySeed::fixed(5);
+        let table = Table::new(16 << 20);
+        let mut counts = vec![0u32; table.pieces()];
+        for number in 0..800_000u32 {
+            counts[table.piece(seed.hash(&number.to_le_bytes()))] += 1;
+        }
+        let mean = 800_000.0 / counts.len() as f64;
+        let part = |piece: usize| f64::from(counts[piece]) / mean;
+        assert!((part(0) - 0.75).abs() < 0.05, "{}", part(0));
+        let last = part(counts.len() - 1);
+        assert!((last - 1.5).abs() < 0.05, "{last}");
+    }
 
     /// Items come and go, their number stays: so does the table.
     #[test]

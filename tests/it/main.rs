@@ -13,6 +13,7 @@ mod dumps;
 mod harness;
 mod large;
 mod layers;
+mod memory;
 mod process;
 mod sandbox;
 mod statistics;
