@@ -14,14 +14,36 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use memmap2::MmapMut;
+
 /// The bytes of one page.
 #[derive(Debug)]
-pub struct Page(Box<[u8]>);
+pub struct Page(Bytes);
+
+#[derive(Debug)]
+enum Bytes {
+    /// A page of [`MAPPED_SIZE_MIN`] or more is a mapping of its own, one piece with its neighbours for the kernel.
+    /// Pages live for ever, and what the heap gets between them it could not join again when it is freed.
+    Mapped(MmapMut),
+    Heap(Box<[u8]>),
+}
+
+/// Smaller pages, which only tests have, would waste most of a mapping.
+const MAPPED_SIZE_MIN: usize = 64 * 1024;
 
 impl Page {
     /// The page of a holder that has none: no bytes, no memory.
     pub(crate) fn none() -> Page {
-        Page(Box::default())
+        Page(Bytes::Heap(Box::default()))
+    }
+
+    /// A page of zeros; `None` if the system has no memory.
+    fn new(size: usize) -> Option<Page> {
+        let bytes = match size {
+            MAPPED_SIZE_MIN.. => Bytes::Mapped(MmapMut::map_anon(size).ok()?),
+            _ => Bytes::Heap(vec![0; size].into_boxed_slice()),
+        };
+        Some(Page(bytes))
     }
 }
 
@@ -29,13 +51,19 @@ impl Deref for Page {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Mapped(bytes) => bytes,
+            Bytes::Heap(bytes) => bytes,
+        }
     }
 }
 
 impl DerefMut for Page {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        match &mut self.0 {
+            Bytes::Mapped(bytes) => bytes,
+            Bytes::Heap(bytes) => bytes,
+        }
     }
 }
 
@@ -112,7 +140,8 @@ impl Pool {
         }
     }
 
-    /// A page with any content, or `None` when the budget is spent, but for what is promised.
+    /// A page with any content, or `None` when the budget is spent, but for what is promised, or when the system has
+    /// no more memory: then items have to go, as with a smaller budget.
     pub fn take(&self) -> Option<Page> {
         self.take_beyond(self.promised.load(Ordering::Relaxed))
     }
@@ -137,10 +166,12 @@ impl Pool {
         if taken + kept >= self.pages_max() {
             return None;
         }
+        let page = match idle.pop() {
+            Some(page) => page,
+            None => Page::new(self.page_size)?,
+        };
         self.taken.store(taken + 1, Ordering::Relaxed);
-        let recycled = idle.pop();
-        drop(idle);
-        Some(recycled.unwrap_or_else(|| Page(vec![0; self.page_size].into_boxed_slice())))
+        Some(page)
     }
 
     /// Takes a page back. It must be one of this pool's.

@@ -263,9 +263,19 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         Some(Err(_)) => return Err(Misuse::from("-D takes one character of one byte".to_owned())),
     };
     let memory_limit = options.memory_limit << 20;
+    if options.max_item_size < ITEM_SIZE_MAX_LEAST {
+        return Err(Misuse::from(
+            "Item max size cannot be less than 1024 bytes.".to_owned(),
+        ));
+    }
     if options.max_item_size as u64 > memory_limit / 2 {
         return Err(Misuse::from(
             "Cannot set item size limit higher than 1/2 of memory max.".to_owned(),
+        ));
+    }
+    if options.max_item_size > ITEM_SIZE_MAX_MOST {
+        return Err(Misuse::from(
+            "Cannot set item size limit higher than a gigabyte.".to_owned(),
         ));
     }
     let addresses_are_default = options.listen.is_empty();
@@ -354,7 +364,11 @@ fn octal(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8).map_err(|error| error.to_string())
 }
 
-/// `N`, `Nk` or `Nm`, from 1024 bytes to 1 GiB.
+/// What -I may say, as memcached has it.
+const ITEM_SIZE_MAX_LEAST: usize = 1024;
+const ITEM_SIZE_MAX_MOST: usize = 1 << 30;
+
+/// `N`, `Nk` or `Nm`.
 fn item_size(text: &str) -> Result<usize, String> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
@@ -365,11 +379,7 @@ fn item_size(text: &str) -> Result<usize, String> {
         .parse::<usize>()
         .ok()
         .and_then(|number| number.checked_mul(unit));
-    match size {
-        Some(size @ 1024..=0x4000_0000) => Ok(size),
-        Some(_) => Err("Item max size must be from 1024 bytes to 1 GiB".to_owned()),
-        None => Err("not a size".to_owned()),
-    }
+    size.ok_or_else(|| "not a size".to_owned())
 }
 
 #[cfg(test)]
@@ -393,6 +403,24 @@ mod tests {
             IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
         ];
         assert_eq!(config.addresses, expected.map(|ip| Address::Tcp(ip, 11212)));
+    }
+
+    #[test]
+    fn item_sizes_have_memcacheds_limits_and_words() {
+        assert_eq!(config("-I 1024m -m 2048").unwrap().item_size_max, 1 << 30);
+        for (line, words) in [
+            ("-I 1023", "Item max size cannot be less than 1024 bytes."),
+            (
+                "-I 33m -m 64",
+                "Cannot set item size limit higher than 1/2 of memory max.",
+            ),
+            (
+                "-I 1025m -m 4096",
+                "Cannot set item size limit higher than a gigabyte.",
+            ),
+        ] {
+            assert_eq!(config(line).unwrap_err(), words);
+        }
     }
 
     #[test]

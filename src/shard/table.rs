@@ -20,7 +20,7 @@ const PIECE_ITEMS: usize = 3584;
 const SMALL_ITEM_SIZE: usize = 40;
 
 /// A piece is cleared instead of grown if that gains one place in so many items: seldom enough.
-const MARKS_PART: usize = 16;
+const MARKS_PART: usize = 32;
 
 pub(super) struct Table {
     /// A power of two of them.

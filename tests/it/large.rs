@@ -121,10 +121,18 @@ fn what_slow_readers_hold_is_in_the_budget() {
         writer.send(request);
     }
     writer.check("", "");
-    assert_eq!(0, writer.stat("store_no_memory"), "there is always something to forget");
+    assert_eq!(
+        0,
+        writer.stat("store_no_memory"),
+        "there is always something to forget"
+    );
     let limit = 64 << 20;
     let beside = 24 << 20;
-    assert!(server.memory("VmHWM") < limit + beside, "{}", server.memory("VmHWM"));
+    assert!(
+        server.memory("VmHWM") < limit + beside,
+        "{}",
+        server.memory("VmHWM")
+    );
     for (number, reader) in readers.iter_mut().enumerate() {
         assert!(reader.exact(size) == pattern(size, number));
         assert_eq!(("", "END"), (&*reader.line(), &*reader.line()));
@@ -138,5 +146,9 @@ fn what_slow_readers_hold_is_in_the_budget() {
         writer.send(request);
     }
     assert!(writer.stat("curr_items") > before * 2, "{before}");
-    assert!(server.memory("VmHWM") < limit + beside, "{}", server.memory("VmHWM"));
+    assert!(
+        server.memory("VmHWM") < limit + beside,
+        "{}",
+        server.memory("VmHWM")
+    );
 }

@@ -40,7 +40,9 @@ fn memory_stays_where_the_first_filling_left_it() {
     if testing_memcached() {
         return;
     }
-    let rounds = std::env::var("RINGCACHED_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds = std::env::var("RINGCACHED_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let megabytes = MEGABYTES.to_string();
     let server = Server::start(&["-t", "2", "-m", &megabytes, "-o", "relaxed_privileges"]);
     let mut client = server.connect();
