@@ -109,7 +109,7 @@ impl Reservation {
                 list: pages,
                 pool: Arc::clone(pool),
             },
-            tail: vec![0; shape.tail],
+            tail: Vec::with_capacity(shape.tail),
         }
     }
 
@@ -123,33 +123,22 @@ impl Reservation {
         self.size - self.filled
     }
 
-    /// The memory for the next bytes of the value, as far as it is in one piece; empty when the value is complete.
-    pub fn unfilled(&mut self) -> &mut [u8] {
-        let page_size = self.pages.pool.page_size();
-        let index = self.filled / page_size;
-        let pages = self.pages.list.len();
-        match self.pages.list.get_mut(index) {
-            Some(page) => &mut page[self.filled % page_size..],
-            None => &mut self.tail[self.filled - pages * page_size..],
-        }
-    }
-
-    /// Counts bytes that were written to [`Reservation::unfilled`].
-    pub fn advance(&mut self, count: usize) {
-        assert!(count <= self.remaining(), "more bytes than were reserved");
-        self.filled += count;
-    }
-
     /// Copies the next bytes of the value in. They must not be more than remain.
     pub fn fill(&mut self, mut bytes: &[u8]) {
         assert!(bytes.len() <= self.remaining(), "more bytes than were reserved");
+        let page_size = self.pages.pool.page_size();
         while !bytes.is_empty() {
-            let room = self.unfilled();
+            let Some(page) = self.pages.list.get_mut(self.filled / page_size) else {
+                break;
+            };
+            let room = &mut page[self.filled % page_size..];
             let (now, later) = bytes.split_at(room.len().min(bytes.len()));
             room[..now.len()].copy_from_slice(now);
-            self.advance(now.len());
+            self.filled += now.len();
             bytes = later;
         }
+        self.tail.extend_from_slice(bytes);
+        self.filled += bytes.len();
     }
 
     /// The value, complete.
@@ -352,7 +341,6 @@ mod tests {
                     reservation.fill(bytes);
                 }
                 assert_eq!(reservation.remaining(), 0);
-                assert!(reservation.unfilled().is_empty());
                 let parts = reservation.into_parts();
                 assert_eq!(parts.pieces().collect::<Vec<_>>().concat(), value);
                 assert!(parts.tail.bytes().len() < 1024);
