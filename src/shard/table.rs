@@ -100,7 +100,7 @@ impl Table {
 /// Clears a piece of the marks that removed items leave, where that is enough to go on without growing.
 ///
 /// Left to itself the piece would grow as soon as more than half of its places are items, and in a shard that forgets as
-/// much as it stores every piece would: 12.5 bytes per item instead of 6.3 in a full shard of items of 80 bytes.
+/// much as it stores every piece would: 12.5 bytes per item instead of less than 9 in a full shard of items of 80 bytes.
 #[cold]
 fn make_room(piece: &mut HashTable<ItemId>, hash_of: &impl Fn(ItemId) -> KeyHash) {
     let places = piece.num_buckets() / 8 * 7;

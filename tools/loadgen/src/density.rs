@@ -184,3 +184,33 @@ fn ask_items(server: &Server) -> io::Result<(u64, u64)> {
         .zip(evictions)
         .ok_or_else(|| io::Error::other("its statistics name no curr_items and evictions"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mix_is_a_workload_and_has_a_line() {
+        for (mix, key_size, value_size) in MIXES {
+            let words = format!("--keys 1000 --key-size {key_size} --value-size {value_size}");
+            let catalogue = Workload::parse(&words).and_then(|workload| workload.catalogue());
+            assert_eq!(catalogue.map(|catalogue| catalogue.count()), Ok(1000), "{mix}");
+        }
+        let figure = |server: &str, ratio| Figure {
+            mix: "etc",
+            server: server.to_owned(),
+            version: "1".to_owned(),
+            items: 10,
+            evictions: 1,
+            refused: 0,
+            rss: 3 << 20,
+            items_per_gib: 3413.3,
+            ratio,
+        };
+        let text = markdown(&[figure("a", 1.0), figure("b", 1.25)]);
+        assert!(
+            text.ends_with("| etc | b | 1 | 10 | 1 | 0 | 3 | 3413 | 1.250 |\n"),
+            "{text}"
+        );
+    }
+}
