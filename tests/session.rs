@@ -157,7 +157,7 @@ fn a_session_whose_output_waits_takes_no_more() {
         assert!(asked < GETS, "it never stops");
     }
     assert_eq!(driven.session().stall(), Some(Stall::Output));
-    assert!(driven.session().output().len() < OUTPUT_SIZE_MAX + VALUE + 100);
+    assert!(driven.session().output().size() < OUTPUT_SIZE_MAX + VALUE + 100);
     assert!(asked * b"get a\r\n".len() < INPUT_STALLED_MAX + OUTPUT_SIZE_MAX / VALUE * 10);
     driven.settle();
     let one = b"VALUE a 0 8000\r\n".len() + VALUE + b"\r\nEND\r\n".len();

@@ -40,7 +40,7 @@ pub use batch::{Answer, Batch};
 pub use bell::Bell;
 pub use lend::{Lendable, Lent};
 pub use outbox::Outboxes;
-pub use reach::{Reach, Waiting, carry_out};
+pub use reach::{Reach, Waiting, carry_out, put_reply};
 pub use watch::{LINES_UNDER_WAY_MAX, Watch};
 
 /// Batches between one core and one peer, in each direction.

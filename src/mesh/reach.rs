@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes, Watch, witness};
 use crate::command::Reply;
 use crate::hash::KeyHash;
-use crate::protocol::{self, Streams};
+use crate::protocol::{self, Streams, Tail};
 use crate::session::dump::take_slice;
 use crate::session::statistics::{More, Totals};
-use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
+use crate::session::{self, Ask, ConnectionId, Order, Output, Reserved, Shards, VALUE_APART_MIN};
 use crate::shard::{Reservation, Reserve, Shard};
 use crate::time::Now;
 
@@ -122,10 +122,7 @@ impl<'m> Reach<'m> {
             batch.next_hashes(AHEAD).for_each(|hash| own.prepare(hash));
             batch.work(AHEAD, |ask, reservation, out| {
                 witness::execute(own, watch, ask, reservation, now, |reply| {
-                    // What would be sent apart on its own core is copied here: the answer has to travel.
-                    let left =
-                        protocol::write(out, ask.spelling, ask.request.key, ask.text, reply, usize::MAX);
-                    debug_assert!(left.is_none());
+                    put_reply(out, ask, reply)
                 });
             });
         }
@@ -320,6 +317,20 @@ impl Shards for Reach<'_> {
 
     fn cores(&self) -> usize {
         self.mesh.cores()
+    }
+}
+
+/// Writes a reply that has to travel: a large value's pages by reference, everything else copied.
+pub fn put_reply(out: &mut Output, ask: &Ask<'_>, reply: &Reply<'_>) {
+    let Ask {
+        request,
+        spelling,
+        text,
+        ..
+    } = ask;
+    let left = protocol::write(out.bytes(), *spelling, request.key, text, reply, VALUE_APART_MIN);
+    if let Some(Tail { value, end }) = left {
+        out.put_value(&value, 0, end);
     }
 }
 

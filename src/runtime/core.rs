@@ -19,7 +19,7 @@ use crate::protocol;
 use crate::protocol::watch::{CloseReason, Event, Peer};
 use crate::session::statistics::{Facts, More, Totals};
 use crate::session::watch::{Lines, WATCHERS_MAX};
-use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
+use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Output, Rules, Session, Stall, Wire};
 use crate::time::{Now, Seconds};
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
@@ -77,16 +77,14 @@ impl<S: AsFd> Connection<S> {
         }
     }
 
-    /// The bytes that the loop may send now.
-    pub fn output(&self) -> &[u8] {
-        match self.datagrams {
-            Some(_) => &[],
-            None => self.session.output(),
-        }
+    /// What the loop may send now, if there is anything.
+    pub fn output(&self) -> Option<&Output> {
+        let output = self.session.output();
+        (self.datagrams.is_none() && !output.is_empty()).then_some(output)
     }
 
     /// Takes the output away, for a send that the kernel finishes in its own time ([`Core::sent_apart`]).
-    pub fn take_output(&mut self) -> Vec<u8> {
+    pub fn take_output(&mut self) -> Output {
         self.is_sending_apart = true;
         self.session.take_output()
     }
@@ -376,10 +374,10 @@ impl<S: Wire + AsFd> Core<S> {
         self.look_again(id);
     }
 
-    /// `size` bytes of an output that the loop took ([`Connection::take_output`]) have gone; the buffer is free.
-    pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
-        self.counters.bytes_written += size as u64;
-        self.buffers.give(buffer);
+    /// An output that the loop took ([`Connection::take_output`]) has gone, or never will.
+    pub fn sent_apart(&mut self, id: ConnectionId, output: Output) {
+        self.counters.bytes_written += output.sent() as u64;
+        self.buffers.give(output.into_buffer());
         let now = self.second;
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_sending_apart = false;
@@ -557,8 +555,10 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             return;
         }
         let socket = connection.socket.as_fd();
-        let reply = session.take_output();
-        let sent = if is_cut || reply.len() > datagrams::REPLY_SIZE_MAX {
+        let output = session.take_output();
+        let is_cut = is_cut || output.size() > datagrams::REPLY_SIZE_MAX;
+        let reply = output.into_bytes();
+        let sent = if is_cut {
             let mut words = Vec::new();
             protocol::say(&mut words, session.spelling(), datagrams::TOO_LONG);
             datagrams.reply(socket, &words)
@@ -723,12 +723,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         *self.is_behind = self.reach.finish();
     }
 
-    fn deliver(&mut self, batch: Box<Batch>) {
-        for (answer, bytes) in batch.answers() {
+    fn deliver(&mut self, mut batch: Box<Batch>) {
+        let (answers, output) = batch.answers();
+        for answer in answers {
             let Some(connection) = self.connections.get_mut(answer.connection) else {
                 continue;
             };
-            connection.session.answer(answer.gap, bytes, self.buffers);
+            let (gap, places) = (answer.gap, answer.places);
+            connection.session.answer(gap, output, places, self.buffers);
             if connection.session.has_all_answers() {
                 resume_later(connection, answer.connection, self.to_resume);
             }

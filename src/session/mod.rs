@@ -21,6 +21,7 @@ pub mod dump;
 pub mod fleet;
 mod login;
 mod orders;
+mod output;
 mod pipeline;
 pub mod settings;
 mod spoken;
@@ -45,6 +46,7 @@ use arriving::Arriving;
 use credentials::Credentials;
 use dump::Walk;
 use orders::Orders;
+pub use output::Output;
 use pipeline::Pipeline;
 use statistics::{Facts, Totals};
 use watch::Watcher;
@@ -402,9 +404,9 @@ impl Session {
         }
     }
 
-    /// The answer of another core to the request that opened `gap`.
-    pub fn answer(&mut self, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
-        self.pipeline.answer(gap, bytes, buffers);
+    /// The answer of another core to the request that opened `gap`: what stands between two places of `answers`.
+    pub fn answer(&mut self, gap: u32, answers: &mut Output, places: (usize, usize), buffers: &mut Buffers) {
+        self.pipeline.answer(gap, answers, places, buffers);
     }
 
     /// The report of another core to this session's order.
@@ -493,19 +495,20 @@ impl Session {
         self.closing
     }
 
-    /// The bytes that may go now.
-    pub fn output(&self) -> &[u8] {
+    /// What may go now.
+    pub fn output(&self) -> &Output {
         self.pipeline.output()
     }
 
     /// All of the output has gone; its buffer is lent to the next.
-    pub fn sent_all(&mut self, desk_buffers: &mut Buffers, counters: &mut Counters) {
-        counters.bytes_written += self.pipeline.output().len() as u64;
-        self.pipeline.sent_all(desk_buffers);
+    pub fn sent_all(&mut self, buffers: &mut Buffers, counters: &mut Counters) {
+        let output = self.pipeline.take_output();
+        counters.bytes_written += output.size() as u64;
+        buffers.give(output.into_buffer());
     }
 
     /// Takes the output away, for a send that the kernel finishes in its own time.
-    pub fn take_output(&mut self) -> Vec<u8> {
+    pub fn take_output(&mut self) -> Output {
         self.pipeline.take_output()
     }
 

@@ -23,7 +23,7 @@ use super::item::{CLOCK, FETCHED};
 use super::slab::{ItemId, PageNumber, Ring};
 use super::store::NoMemory;
 use super::{Eviction, Shard};
-use crate::memory::Page;
+use crate::memory::{BLOCKS_PER_PAGE, Page};
 use crate::time::{Now, Seconds};
 
 /// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
@@ -90,11 +90,26 @@ impl Shard {
             Some(page) => page,
             None => match self.slab.take_chunk(class, ring.other()) {
                 Some(id) => return Some(id),
-                None => self.sweep_for_page(now).or_else(|| self.take_from_hoard())?,
+                None => self.page_by_force(now)?,
             },
         };
         self.slab.open_page(page, class, ring);
         self.slab.take_chunk(class, ring)
+    }
+
+    /// A page to be cut into blocks; as [`Shard::allocate`] makes one into chunks.
+    pub(super) fn page_of_blocks(&mut self, now: Now) -> Option<Page> {
+        if self.settings.evict {
+            self.pay(self.pool.page_size(), now);
+        } else if self.pool.is_refusing() {
+            return None;
+        }
+        self.free_page().or_else(|| self.page_by_force(now))
+    }
+
+    /// A page that costs items, or was meant for somebody else.
+    fn page_by_force(&mut self, now: Now) -> Option<Page> {
+        self.sweep_for_page(now).or_else(|| self.take_from_hoard())
     }
 
     /// A page that costs no item.
@@ -159,18 +174,11 @@ impl Shard {
         }
     }
 
-    /// Takes the pages of a large value that is gone, with one visit to the pool.
-    pub(super) fn recycle_all(&mut self, mut pages: impl ExactSizeIterator<Item = Page>) {
-        let room = self.spare_max.saturating_sub(self.spare.len());
-        self.spare.extend(pages.by_ref().take(room));
-        if pages.len() > 0 {
-            self.own_pages(self.counters.pages - pages.len() as u64);
-            self.pool.give_all(pages);
-        }
-    }
-
     /// Pages for a large value, however long it takes to free them: for values whose bytes are copied here anyway.
     pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Result<Vec<Page>, NoMemory> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         loop {
             if let Some(pages) = self.gather_pages(count, now)? {
                 return Ok(pages);
@@ -279,6 +287,9 @@ impl Shard {
         if self.hoard.is_stale(now.seconds) {
             self.release_hoard();
         }
+        if self.pool.has_excess() {
+            self.pool.trim();
+        }
         let mut cost = BACKGROUND_COST_MAX;
         while self.settings.evict
             && cost > 0
@@ -313,7 +324,7 @@ impl Shard {
             return flushed;
         }
         let [in_probation, in_main] =
-            Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_pages[ring as usize]);
+            Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_blocks[ring as usize] / BLOCKS_PER_PAGE);
         match (probation, main) {
             (Some(probation), Some(main)) => {
                 let share = self.settings.eviction.probation_percent();
@@ -392,9 +403,9 @@ impl Shard {
             self.slab.set_header(to, &header);
             self.table.replace(hash, id, to);
             if let Some(number) = self.slab.item(to).large() {
-                let pages = self.larges.get(number).pages();
-                self.large_pages[ring as usize] -= pages;
-                self.large_pages[Ring::Main as usize] += pages;
+                let weight = self.larges.weight(number);
+                self.large_blocks[ring as usize] -= weight;
+                self.large_blocks[Ring::Main as usize] += weight;
             }
             let page = self.slab.release_chunk(id);
             debug_assert!(page.is_none(), "the hand closes its page itself");

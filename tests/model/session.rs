@@ -12,15 +12,15 @@ use std::sync::Arc;
 use ringcached::command::Reply;
 use ringcached::hash::{KeyHash, KeySeed};
 use ringcached::memory::Pool;
-use ringcached::mesh::carry_out;
-use ringcached::protocol::{self, Dialects};
+use ringcached::mesh::{carry_out, put_reply};
+use ringcached::protocol::Dialects;
 use ringcached::session::fleet::{NoFleet, RingAdmin};
 use ringcached::session::statistics::{Facts, Groups, More, Totals};
 use ringcached::session::switches::Switches;
 use ringcached::session::watch::Watchers;
 use ringcached::session::{
-    Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
-    Stall, Wire,
+    Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Output, Reserved, Rules, Session,
+    Shards, Stall, Wire,
 };
 use ringcached::shard::{Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Now, Seconds};
@@ -82,7 +82,7 @@ impl Manner {
 struct OneShard {
     shard: Shard,
     others: bool,
-    late: VecDeque<(u32, Vec<u8>)>,
+    late: VecDeque<(u32, Output)>,
     reports: VecDeque<Totals>,
 }
 
@@ -94,7 +94,7 @@ impl OneShard {
 
 /// Hands a reply over, or keeps it as another core's answer.
 fn hand_over<R>(
-    late: Option<&mut VecDeque<(u32, Vec<u8>)>>,
+    late: Option<&mut VecDeque<(u32, Output)>>,
     ask: &Ask<'_>,
     reply: &Reply<'_>,
     write: impl FnOnce(&Reply<'_>) -> R,
@@ -102,17 +102,9 @@ fn hand_over<R>(
     let Some(late) = late else {
         return Some(write(reply));
     };
-    let mut bytes = Vec::new();
-    let tail = protocol::write(
-        &mut bytes,
-        ask.spelling,
-        ask.request.key,
-        ask.text,
-        reply,
-        usize::MAX,
-    );
-    assert!(tail.is_none());
-    late.push_back((ask.gap, bytes));
+    let mut answer = Output::default();
+    put_reply(&mut answer, ask, reply);
+    late.push_back((ask.gap, answer));
     None
 }
 
@@ -297,7 +289,7 @@ impl Driven {
 
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.with_desk(|session, desk| session.receive(bytes, desk));
-        assert!(self.session.output().len() <= OUTPUT_BOUND, "the output grows");
+        assert!(self.session.output().size() <= OUTPUT_BOUND, "the output grows");
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -313,8 +305,9 @@ impl Driven {
     pub(crate) fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let mut has_moved = false;
-            while let Some((gap, bytes)) = self.shards.late.pop_front() {
-                self.session.answer(gap, &bytes, &mut self.buffers);
+            while let Some((gap, mut answer)) = self.shards.late.pop_front() {
+                let places = (0, answer.place());
+                self.session.answer(gap, &mut answer, places, &mut self.buffers);
                 has_moved = true;
             }
             while let Some(totals) = self.shards.reports.pop_front() {
@@ -322,8 +315,13 @@ impl Driven {
                 has_moved = true;
             }
             if !self.session.output().is_empty() {
-                self.client.heard.extend_from_slice(self.session.output());
-                self.session.sent_all(&mut self.buffers, &mut self.counters);
+                match self.session.output().is_plain() {
+                    true => {
+                        self.client.heard.extend_from_slice(self.session.output().piece());
+                        self.session.sent_all(&mut self.buffers, &mut self.counters);
+                    }
+                    false => self.send_pieces(),
+                }
                 has_moved = true;
             }
             let stall = self.session.stall();
@@ -342,6 +340,18 @@ impl Driven {
             assert!(has_moved, "stalled for {stall:?}, and nothing moves");
         }
         panic!("it never settles");
+    }
+
+    /// Sends an output with pages in it piece by piece, as the event loop does, and not always a whole piece.
+    fn send_pieces(&mut self) {
+        let mut output = self.session.take_output();
+        while !output.is_empty() {
+            let piece = output.piece();
+            let size = piece.len().min(1 + piece.len() * 2 / 3);
+            self.client.heard.extend_from_slice(&piece[..size]);
+            output.advance(size);
+        }
+        self.buffers.give(output.into_buffer());
     }
 
     pub(crate) fn close(mut self) -> Vec<u8> {

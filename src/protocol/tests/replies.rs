@@ -8,10 +8,7 @@ use crate::protocol::{say, write, write_ok, write_reset, write_stat, write_stats
 
 const HIT: Hit<'static> = Hit {
     key: b"foo",
-    value: Value {
-        first: b"abc",
-        rest: &[],
-    },
+    value: Value::whole(b"abc"),
     flags: 7,
     cas: 99,
     left_before: Some(30),
@@ -176,10 +173,7 @@ fn marks_come_last() {
         won: true,
         vivified: true,
         left_before: None,
-        value: Value {
-            first: b"",
-            rest: &[],
-        },
+        value: Value::whole(b""),
         ..HIT
     };
     check("mg foo t N60 v\r\n", Reply::Hit(vivified), "VA 0 t-1 W\r\n\r\n");
