@@ -458,8 +458,9 @@ impl Session {
             }
             match next {
                 None => {}
-                // A parser that finds the scratch taken says so, too: it is asked again with a fresh one.
-                Some(Parsed::Partial) if !scratch.is_taken() => break,
+                // A parser that finds the scratch taken by a request ahead says so, too: it is asked again with a fresh
+                // one. Taken by the very request that is not all here, it is no such sign.
+                Some(Parsed::Partial) if ahead.is_empty() || !scratch.is_taken() => break,
                 Some(Parsed::Partial) => {}
                 Some(other) => {
                     requests_left = requests_left.saturating_sub(1);
@@ -561,20 +562,33 @@ impl Session {
                         self.arriving = Some(Box::new(Arriving::new(reservation, line, value_size, crlf)));
                     }
                     Reserved::Refused(reply) => {
-                        let ask = Ask {
-                            request,
-                            spelling,
-                            text,
-                            connection: self.id,
-                            gap: 0,
-                        };
-                        self.pipeline
-                            .reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
+                        self.refuse(request, spelling, text, &reply, desk);
                         self.parser.skip(value_size + if crlf { 2 } else { 0 });
                     }
                     Reserved::Busy => return Err(Stall::Turn),
                 }
                 Ok(line_size)
+            }
+            Parsed::BadEnd {
+                request,
+                spelling,
+                text,
+                value_size,
+                size,
+            } => {
+                if !self.pipeline.is_settled() {
+                    return Err(Stall::Answers);
+                }
+                // The answer is the one that it gets in pieces: a refusal for its size comes before its end is seen.
+                match desk.shards.reserve(&request, value_size) {
+                    Reserved::Memory(_) => {
+                        let out = self.pipeline.writer(desk.buffers);
+                        protocol::say(out, spelling, Word::BadDataChunk);
+                    }
+                    Reserved::Refused(reply) => self.refuse(request, spelling, text, &reply, desk),
+                    Reserved::Busy => return Err(Stall::Turn),
+                }
+                Ok(size)
             }
             Parsed::Control {
                 control,
@@ -603,6 +617,26 @@ impl Session {
             }
             Parsed::Request { .. } | Parsed::Partial => unreachable!("the caller keeps these"),
         }
+    }
+
+    /// Says why a store gets no memory. Everything asked before has been answered.
+    fn refuse<S: Shards, W: Wire>(
+        &mut self,
+        request: Request<'_>,
+        spelling: Spelling,
+        text: &[u8],
+        reply: &Reply<'_>,
+        desk: &mut Desk<'_, S, W>,
+    ) {
+        let ask = Ask {
+            request,
+            spelling,
+            text,
+            connection: self.id,
+            gap: 0,
+        };
+        self.pipeline
+            .reply(&ask, reply, desk.wire, desk.buffers, desk.counters);
     }
 
     fn reason_to_wait<S: Shards, W: Wire>(&self, desk: &Desk<'_, S, W>) -> Option<Stall> {
