@@ -78,7 +78,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     // Whoever waits for these files finds a server that listens on every port.
     port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
     if let Some(path) = &config.pidfile {
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
+        port_file::write_whole(path, &format!("{}\n", std::process::id())).map_err(|error| {
             Refusal::os(format!(
                 "could not write the pid file {}: {error}",
                 path.display()
