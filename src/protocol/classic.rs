@@ -385,9 +385,11 @@ pub(super) fn with_value<'a>(
     let size = line_size + value_size + 2;
     if let Some(block) = input.get(line_size..size) {
         if !block.ends_with(b"\r\n") {
-            return Parsed::Say {
-                word: Word::BadDataChunk,
+            return Parsed::BadEnd {
+                request,
                 spelling,
+                text,
+                value_size,
                 size,
             };
         }
@@ -417,7 +419,11 @@ fn delete<'a>(size: usize, mut tokens: Tokens<'a>, seed: &KeySeed) -> Parsed<'a>
     let Some(key) = tokens.next() else {
         return say(Word::BadLine, size);
     };
-    let silent = lex::says_noreply(tokens.rest());
+    // The line's last word counts, and that may be the key.
+    let silent = match lex::after_spaces(tokens.rest()) {
+        [] => key == b"noreply",
+        _ => lex::says_noreply(tokens.rest()),
+    };
     let spelling = Spelling::classic(silent);
     let well_formed = match (tokens.next(), tokens.next(), tokens.next()) {
         (None, ..) | (Some(b"0"), None, _) => true,

@@ -84,6 +84,15 @@ pub enum Parsed<'a> {
         crlf: bool,
         line_size: usize,
     },
+    /// A store whose value is all here and does not end as it should. `size` bytes of input are consumed. What is
+    /// wrong with its size is said first, as of a value that arrives apart: then [`Word::BadDataChunk`].
+    BadEnd {
+        request: Request<'a>,
+        spelling: Spelling,
+        text: &'a [u8],
+        value_size: usize,
+        size: usize,
+    },
     /// A word to the server as a whole.
     Control {
         control: Control<'a>,

@@ -588,8 +588,9 @@ impl Session {
             }
             match next {
                 None => {}
-                // A parser that finds the scratch taken says so, too: it is asked again with a fresh one.
-                Some(Parsed::Partial) if !scratch.is_taken() => break,
+                // A parser that finds the scratch taken by a request ahead says so, too: it is asked again with a fresh
+                // one. Taken by the very request that is not all here, it is no such sign.
+                Some(Parsed::Partial) if ahead.is_empty() || !scratch.is_taken() => break,
                 Some(Parsed::Partial) => {}
                 Some(other) => {
                     requests_left = requests_left.saturating_sub(1);
@@ -717,6 +718,38 @@ impl Session {
                     Reserved::Busy => return Err(Stall::Turn),
                 }
                 Ok(line_size)
+            }
+            Parsed::BadEnd {
+                request,
+                spelling,
+                text,
+                value_size,
+                size,
+            } => {
+                if !self.pipeline.is_settled() {
+                    return Err(Stall::Answers);
+                }
+                // The answer is the one that it gets in pieces: a refusal for its size comes before its end is seen.
+                let ask = Ask {
+                    request,
+                    spelling,
+                    text,
+                    connection: self.id,
+                    gap: 0,
+                    client: self.client,
+                };
+                match desk.shards.reserve(&ask, value_size) {
+                    Reserved::Memory(_) => {
+                        let out = self.pipeline.writer(desk.buffers);
+                        protocol::say(out, spelling, Word::BadDataChunk);
+                    }
+                    Reserved::Refused(reply) => {
+                        self.pipeline
+                            .reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
+                    }
+                    Reserved::Busy => return Err(Stall::Turn),
+                }
+                Ok(size)
             }
             Parsed::Control {
                 control: Control::Fleet(protocol::Fleet::OldGet { request }),

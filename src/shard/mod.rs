@@ -287,10 +287,11 @@ impl Shard {
         let mut after = before;
         let mut won = false;
         if let Some(tokens) = &get.tokens {
+            // What recache is given is an exptime, too: a large one is a point in time.
             let expires_soon = || {
-                let left = before.deadline().left(now.seconds);
-                left.zip(tokens.recache_below)
-                    .is_some_and(|(left, below)| left < i64::from(below))
+                let below = tokens.recache_below.map(|below| Exptime(below.into()));
+                let ends = before.deadline();
+                ends != Deadline::NEVER && below.is_some_and(|below| ends.raw() < now.deadline(below).raw())
             };
             won = found.is_none() || !before.has(TOKEN_SENT) && (before.has(STALE) || expires_soon());
             if won {

@@ -497,13 +497,12 @@ impl Shard {
             self.note_refusal();
             return Reply::NoMemory;
         }
-        let left = deadline.left(now.seconds);
         Reply::Counted(Counted {
             number,
             cas: draft.cas,
             flags: 0,
-            left_before: left,
-            left_after: left,
+            left_before: None,
+            left_after: deadline.left(now.seconds),
             key_is_binary: count.key_is_binary,
         })
     }

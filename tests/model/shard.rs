@@ -596,7 +596,7 @@ impl World {
                     };
                     let left = item.deadline.left(now.seconds);
                     let words = format!(
-                        "Counted {number} {} 0 {left:?} {left:?} {}",
+                        "Counted {number} {} 0 None {left:?} {}",
                         item.cas, item.key_is_binary
                     );
                     return (words, Some(item));

@@ -270,7 +270,7 @@ fn keyed_commands() {
     check("delete k 10\r\n", USAGE);
     check("delete a b c d e\r\n", USAGE);
     check("delete k 10 noreply\r\n", "(silent DeleteUsage)");
-    check("delete noreply\r\n", "delete noreply");
+    check("delete noreply\r\n", "delete noreply silent");
     check("delete\r\n", BAD_LINE);
     check(
         "incr k 5\r\ndecr k 18446744073709551615 noreply\r\n",
@@ -377,7 +377,9 @@ fn slabs_lru_and_crawler() {
         "slabs reassign 1 2\r\n",
         "Slabs(Reassign { source: 1, target: 2 })",
     );
-    check("slabs reassign -1 x\r\n", BAD_LINE);
+    check("slabs reassign -1 x\r\n", "Slabs(ReassignUnreadable)");
+    check("slabs reassign 1 2 3\r\n", "ERROR");
+    check("slabs automove window x\r\n", BAD_LINE);
     check("slabs automove 1\r\n", "Slabs(Automove(1))");
     check("slabs automove invalid\r\n", BAD_LINE);
     check("slabs automove 3\r\nslabs\r\nslabs x\r\n", "ERROR\nERROR\nERROR");

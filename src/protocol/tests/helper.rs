@@ -68,6 +68,10 @@ pub(super) fn parse_in_pieces(dialects: Dialects, input: &[u8], piece: usize) ->
                     incoming = Some((value_size, crlf));
                     start += line_size;
                 }
+                Parsed::BadEnd { spelling, size, .. } => {
+                    outcomes.push(describe_say(Word::BadDataChunk, spelling));
+                    start += size;
+                }
                 Parsed::Control {
                     control,
                     spelling,

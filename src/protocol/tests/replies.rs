@@ -149,7 +149,7 @@ fn mg_answers_flags_in_the_order_asked() {
         left_after: Some(-7),
         ..HIT
     };
-    check("mg foo T-1 t\r\n", Reply::Hit(past), "HD t-7\r\n");
+    check("mg foo T-1 t\r\n", Reply::Hit(past), "HD t0\r\n");
     check("mg foo v k O9\r\n", Reply::Miss, "EN kfoo O9\r\n");
     check("mg foo v q k\r\n", Reply::Miss, "");
     check("mg foo N1\r\n", Reply::NoMemory, "SERVER_ERROR out of memory\r\n");

@@ -61,6 +61,10 @@ fn run(dialects: Dialects, input: &[u8], piece: usize) -> Vec<u8> {
                     incoming = Some((&head[..line_size], value_size, crlf));
                     start += line_size;
                 }
+                Parsed::BadEnd { spelling, size, .. } => {
+                    say(&mut out, spelling, Word::BadDataChunk);
+                    start += size;
+                }
                 Parsed::Control { control, size, .. } => {
                     out.extend(format!("{control:?}").bytes());
                     start += size;
