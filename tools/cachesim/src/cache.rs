@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use ringcached::command::{Delete, Get, Operation, Reply, Request, Store, StoreMode};
+use ringcached::command::{Delete, Get, KEY_SIZE_MAX, Operation, Reply, Request, Store, StoreMode};
 use ringcached::hash::KeySeed;
 use ringcached::memory::Pool;
 use ringcached::shard::{Counters, Settings, Shard};
@@ -143,12 +143,26 @@ impl Layout {
     const fn chunks(&self) -> u64 {
         (self.page_size / self.item_size) as u64
     }
+
+    /// Bytes of key and value, so that the item fills its chunk (or, alone on its page, leaves no room for another). The
+    /// key takes as much as it may: a value of an eighth of the page would be cut as large values are.
+    const fn key_and_value(&self) -> (usize, usize) {
+        let room = self.item_size - HEADER_SIZE;
+        let key_size = if room < KEY_SIZE_MAX { room } else { KEY_SIZE_MAX };
+        let (value_size, value_size_max) = (room - key_size, self.page_size / 8 - 1);
+        let value_size = if value_size < value_size_max {
+            value_size
+        } else {
+            value_size_max
+        };
+        (key_size, value_size)
+    }
 }
 
 const PAGE_SIZE: usize = 64 * 1024;
 const HEADER_SIZE: usize = 16;
 
-/// In unit sizes keys are numbers.
+/// Keys are numbers, and what fills them up to their size.
 const NUMBER_SIZE: usize = 8;
 
 const SEED: KeySeed = KeySeed::fixed(0x0072_696e_6763);
@@ -161,7 +175,8 @@ pub(crate) struct Real {
     requests: u64,
     key: Vec<u8>,
     value: Vec<u8>,
-    value_size: usize,
+    /// Of key and value, where objects all count the same.
+    unit: (usize, usize),
 }
 
 impl Real {
@@ -176,7 +191,7 @@ impl Real {
                     "{capacity} bytes are too little for {} shards: each needs 4 pages of {PAGE_SIZE}",
                     settings.shards
                 );
-                Ok(Real::of_pages(settings, sizing, pages, PAGE_SIZE, 0))
+                Ok(Real::of_pages(settings, sizing, pages, PAGE_SIZE, (0, 0)))
             }
         }
     }
@@ -193,13 +208,12 @@ impl Real {
             pages >= PAGES_PER_SHARD_LEAST * shards,
             "{objects} objects are too few for {shards} shards: each needs {PAGES_PER_SHARD_LEAST} pages",
         );
-        let value_size = layout.item_size - HEADER_SIZE - NUMBER_SIZE;
         Ok(Real::of_pages(
             settings,
             Sizing::Unit,
             pages,
             layout.page_size,
-            value_size,
+            layout.key_and_value(),
         ))
     }
 
@@ -231,7 +245,7 @@ impl Real {
         sizing: Sizing,
         pages: u64,
         page_size: usize,
-        value_size: usize,
+        unit: (usize, usize),
     ) -> Real {
         let pool = Arc::new(Pool::new(pages * page_size as u64, page_size));
         let shard = |number| {
@@ -248,7 +262,7 @@ impl Real {
             requests: 0,
             key: Vec::new(),
             value: Vec::new(),
-            value_size,
+            unit,
         }
     }
 
@@ -284,7 +298,7 @@ impl Real {
     fn spell(&mut self, object: u64, key_size: usize) {
         self.key.clear();
         self.key.extend(object.to_le_bytes());
-        self.key.resize(key_size.clamp(NUMBER_SIZE, 250), b'k');
+        self.key.resize(key_size.clamp(NUMBER_SIZE, KEY_SIZE_MAX), b'k');
     }
 
     fn execute(&mut self, object: u64, key_size: usize, value_size: usize, operation: Operation) -> Answer {
@@ -318,7 +332,7 @@ impl Real {
     /// What the key and the value of a request take.
     fn sizes(&self, access: &Access) -> (usize, usize) {
         match self.sizing {
-            Sizing::Unit => (NUMBER_SIZE, self.value_size),
+            Sizing::Unit => self.unit,
             Sizing::Bytes { .. } => (usize::from(access.key_size), access.value_size as usize),
         }
     }
