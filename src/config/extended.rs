@@ -4,7 +4,7 @@
 //! carry them. Few have a meaning here: there are no slab classes to rebalance, no LRU segments and no crawler thread
 //! to tune. Those are shown by `stats settings` as they were given, and nothing else comes of them.
 
-use super::{EX_FAILURE, EX_USAGE, Misuse};
+use super::{EX_FAILURE, EX_USAGE, Misuse, Tls};
 
 /// What the extended options say, with memcached's defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,7 @@ pub struct Extended {
     pub drop_privileges: bool,
     /// `debugtime` is obeyed: for tests.
     pub relaxed_privileges: bool,
+    pub tls: Tls,
 }
 
 impl Default for Extended {
@@ -74,28 +75,18 @@ impl Default for Extended {
             track_sizes: false,
             drop_privileges: false,
             relaxed_privileges: false,
+            tls: Tls::default(),
         }
     }
 }
 
-/// Accepted with any value and of no consequence: deprecated, of TLS that is not switched on, or of machinery that we
-/// do not have.
-const WITHOUT_MEANING: [&str; 15] = [
+/// Accepted with any value and of no consequence: deprecated, or of machinery that we do not have.
+const WITHOUT_MEANING: [&str; 5] = [
     "modern",
     "no_hashexpand",
     "no_chunked_items",
     "slab_sizes",
     "sock_cookie_id",
-    "ssl_chain_cert",
-    "ssl_key",
-    "ssl_verify_mode",
-    "ssl_keyformat",
-    "ssl_ciphers",
-    "ssl_ca_cert",
-    "ssl_wbuf_size",
-    "ssl_session_cache",
-    "ssl_kernel_tls",
-    "ssl_min_version",
 ];
 
 /// Of external storage, which start scripts of some charts ask for: accepted and said to have no effect.
@@ -155,6 +146,9 @@ impl Extended {
     }
 
     fn take(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
+        if let Some(taken) = self.tls.take(name, value) {
+            return taken;
+        }
         // memcached reads numbers to their first foreign character; a number that is missing is an error.
         let number = |from: u32, to: u32| -> Result<u32, String> {
             let Some(value) = value else {

@@ -6,6 +6,7 @@
 mod extended;
 mod file;
 mod listen;
+mod tls;
 mod words;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use extended::Extended;
+pub use tls::{Entrance, Tls};
 use words::{factor, number, octal, path, text};
 
 /// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
@@ -130,7 +132,10 @@ struct Options {
     auth_file: Option<PathBuf>,
     #[arg(short = 'e', long, value_name = "FILE", value_parser = path, hide = true)]
     memory_file: Option<PathBuf>,
-    #[arg(short = 'Z', long, hide = true)]
+    /// TLS on all TCP ports but those of -l notls:..., with certificate and key of -o ssl_chain_cert, ssl_key; see
+    /// also ssl_verify_mode (0 none, 1 request, 2 require, 3 once), ssl_ca_cert, ssl_keyformat (1 PEM, 2 DER),
+    /// ssl_ciphers, ssl_session_cache, ssl_min_version (2 or 3), and -l btls:... (no client's certificate), mtls:...
+    #[arg(short = 'Z', long)]
     enable_ssl: bool,
     #[arg(short = 'N', long, value_name = "NUM", value_parser = number, hide = true)]
     napi_ids: Option<i32>,
@@ -199,7 +204,7 @@ pub enum Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// Port 0 is any free one.
-    Tcp(IpAddr, u16),
+    Tcp(IpAddr, u16, Entrance),
     Unix(PathBuf, u32),
 }
 
@@ -250,6 +255,8 @@ pub struct Config {
     pub chunk_size: u32,
     /// What was typed behind -l, for `stats settings`.
     pub listen: Option<String>,
+    /// -Z
+    pub tls_enabled: bool,
     pub extended: Extended,
     /// What was accepted and has no effect: to be said once, when there is a log.
     pub notes: Vec<String>,
@@ -263,7 +270,7 @@ struct Misuse {
 }
 
 /// sysexits.h's code for a wrong command line.
-const EX_USAGE: i32 = 64;
+pub const EX_USAGE: i32 = 64;
 /// What memcached answers to most wrong values.
 const EX_FAILURE: i32 = 1;
 /// The system said no.
@@ -389,11 +396,9 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             return Err(Misuse::new(EX_USAGE, message));
         }
     };
-    for (asked, what) in [(options.enable_ssl, "TLS"), (options.enable_sasl, "SASL")] {
-        if asked {
-            let message = format!("This server is not built with {what} support.");
-            return Err(Misuse::new(EX_USAGE, message));
-        }
+    if options.enable_sasl {
+        let message = "This server is not built with SASL support.";
+        return Err(Misuse::new(EX_USAGE, message));
     }
     let mut notes = Vec::new();
     let extended = Extended::parse(&options.extended, &mut notes)?;
@@ -422,6 +427,13 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             format!("ERROR: Invalid port number {port}."),
         ));
     }
+    if options.enable_ssl {
+        if port == 0 {
+            let message = "ERROR: You cannot enable SSL without a TCP port.";
+            return Err(Misuse::new(EX_USAGE, message));
+        }
+        extended.tls.note(&mut notes);
+    }
     let mut without_meaning = |asked: bool, note: &str| {
         if asked {
             notes.push(note.to_owned());
@@ -443,8 +455,13 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     let (addresses, udp_addresses) = match options.unix_socket {
         Some(path) => (vec![Address::Unix(path, options.unix_mask)], Vec::new()),
         None => (
-            listen::addresses(&options.listen, port, &mut notes)?,
-            listen::addresses(&options.listen, options.udp_port, &mut Vec::new())?,
+            listen::addresses(&options.listen, port, options.enable_ssl, &mut notes)?,
+            listen::addresses(
+                &options.listen,
+                options.udp_port,
+                options.enable_ssl,
+                &mut Vec::new(),
+            )?,
         ),
     };
     Ok(Config {
@@ -487,6 +504,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         growth_factor: options.slab_growth_factor,
         chunk_size: options.slab_min_size as u32,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
+        tls_enabled: options.enable_ssl,
         extended,
         notes,
     })
@@ -531,7 +549,8 @@ mod tests {
             IpAddr::from([127, 0, 0, 1]),
             IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
         ];
-        assert_eq!(config.addresses, expected.map(|ip| Address::Tcp(ip, 11212)));
+        let expected = expected.map(|ip| Address::Tcp(ip, 11212, Entrance::Plain));
+        assert_eq!(config.addresses, expected);
     }
 
     #[test]
@@ -577,7 +596,8 @@ mod tests {
             ("--nonsense", 1),
             ("--disable", 1),
             ("-o nonsense", 1),
-            ("-Z", 64),
+            ("-Z -p 0", 64),
+            ("-o ssl_verify_mode=4", 1),
             ("-S", 64),
             ("-Y f -B auto", 64),
             ("-Y f -U 1", 64),

@@ -10,9 +10,10 @@ use crossbeam_channel::Receiver;
 use super::datagrams::{self, Datagrams, Received};
 use super::doors::{Doors, Visitor};
 use super::slots::Slots;
-use super::{Clock, conns};
+use super::tls::{Met, Opened, Tls, TlsConfigs};
+use super::{Clock, Listener, conns};
 use crate::hash::KeySeed;
-use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
+use crate::mesh::{Batch, Entrance, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
 use crate::protocol;
 use crate::session::statistics::{Facts, More, Totals};
 use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
@@ -35,6 +36,8 @@ pub struct Connection<S> {
     pub last_heard: Seconds,
     /// The loop has taken output that has not gone yet.
     is_sending_apart: bool,
+    /// There for who came by an entrance of TLS: nothing but what it has sealed may be sent.
+    tls: Option<Box<Tls>>,
     /// There for a socket of datagrams, which is no client's.
     pub(super) datagrams: Option<Box<Datagrams>>,
 }
@@ -60,22 +63,27 @@ impl<S> Connection<S> {
             is_to_resume: false,
             last_heard: now.seconds,
             is_sending_apart: false,
+            tls: None,
             datagrams: None,
         }
     }
 
     /// The bytes that the loop may send now.
     pub fn output(&self) -> &[u8] {
-        match self.datagrams {
-            Some(_) => &[],
-            None => self.session.output(),
+        match (&self.tls, &self.datagrams) {
+            (Some(tls), _) => tls.sealed(),
+            (None, Some(_)) => &[],
+            (None, None) => self.session.output(),
         }
     }
 
     /// Takes the output away, for a send that the kernel finishes in its own time ([`Core::sent_apart`]).
     pub fn take_output(&mut self) -> Vec<u8> {
         self.is_sending_apart = true;
-        self.session.take_output()
+        match &mut self.tls {
+            Some(tls) => tls.take_sealed(),
+            None => self.session.take_output(),
+        }
     }
 
     /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn.
@@ -111,6 +119,7 @@ pub struct Core<S> {
     rules: Rules,
     datagram_rules: Rules,
     facts: Arc<Facts>,
+    tls: Option<Arc<TlsConfigs>>,
     outboxes: Outboxes,
     waiting: Waiting,
     wakes: Wakes,
@@ -156,6 +165,8 @@ pub struct CoreParts {
     pub datagram_rules: Rules,
     pub limits: Limits,
     pub facts: Arc<Facts>,
+    /// There with -Z.
+    pub tls: Option<Arc<TlsConfigs>>,
 }
 
 impl<S: Wire + AsFd> Core<S> {
@@ -170,6 +181,7 @@ impl<S: Wire + AsFd> Core<S> {
             datagram_rules,
             limits,
             facts,
+            tls,
         } = parts;
         let cores = mesh.cores();
         Core {
@@ -181,6 +193,7 @@ impl<S: Wire + AsFd> Core<S> {
             rules,
             datagram_rules,
             facts,
+            tls,
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
             wakes: Wakes::default(),
@@ -233,6 +246,7 @@ impl<S: Wire + AsFd> Core<S> {
             rules: &self.rules,
             datagram_rules: &self.datagram_rules,
             facts: &self.facts,
+            tls: self.tls.as_deref(),
             is_behind: &mut self.is_behind,
             buffers: &mut self.buffers,
             counters: &mut self.counters,
@@ -249,37 +263,48 @@ impl<S: Wire + AsFd> Core<S> {
         !self.noted.is_empty() || !self.to_resume.is_empty() || !self.mailbox.is_empty() || self.is_behind
     }
 
-    /// Once a second: closes the connections of those who have been silent for too long.
+    /// Once a second: closes the connections of those who have been silent for too long, or did not shake hands.
     fn close_idle(&mut self, now: Seconds) {
         let timeout = self.limits.idle_timeout;
-        if timeout == 0 {
+        if timeout == 0 && self.tls.is_none() {
             return;
         }
         for (id, connection) in self.connections.iter_mut() {
-            if connection.is_idle(now, timeout) {
-                self.counters.idle_kicks += 1;
-                connection.ended = true;
-                note(connection, id, &mut self.noted);
+            if connection.ended {
+                continue;
             }
+            if connection.tls.as_ref().is_some_and(|tls| tls.is_late(now)) {
+                self.counters.ssl_handshake_errors += 1;
+            } else if timeout > 0 && connection.is_idle(now, timeout) {
+                self.counters.idle_kicks += 1;
+            } else {
+                continue;
+            }
+            connection.ended = true;
+            note(connection, id, &mut self.noted);
         }
     }
 
-    /// Somebody was accepted: a core is asked to serve him, or he is turned away, or he waits. `shared`: any core.
-    pub fn accepted(&mut self, socket: OwnedFd, shared: bool) {
+    /// Somebody was accepted: a core is asked to serve him, or he is turned away, or he waits.
+    pub fn accepted(&mut self, socket: OwnedFd, listener: &Listener) {
         if self.is_stopping {
             return;
         }
-        let visitor = Visitor { socket, shared };
-        if let Some((core, socket)) = self.doors.admit(visitor, &self.mesh, &mut self.counters) {
-            self.hand_over(core, Letter::Connection(socket));
+        let visitor = Visitor {
+            socket,
+            shared: listener.shared,
+            entrance: listener.entrance,
+        };
+        if let Some((core, visitor)) = self.doors.admit(visitor, &self.mesh, &mut self.counters) {
+            self.hand_over(core, Letter::Connection(visitor.socket, visitor.entrance));
         }
     }
 
     /// Whether the loop may accept connections now: to be asked before each accept, or each turn. While it may not, a
     /// letter wakes the core when that may have changed.
     pub fn may_accept(&mut self) -> bool {
-        while let Some((core, socket)) = self.doors.let_in(&self.mesh, &mut self.counters) {
-            self.hand_over(core, Letter::Connection(socket));
+        while let Some((core, visitor)) = self.doors.let_in(&self.mesh, &mut self.counters) {
+            self.hand_over(core, Letter::Connection(visitor.socket, visitor.entrance));
         }
         !self.doors.is_closed()
     }
@@ -309,14 +334,42 @@ impl<S: Wire + AsFd> Core<S> {
         self.wakes.ring(&self.mesh, ring);
     }
 
-    /// The connections to be looked at after the turn. Swapped with an empty list, so that both keep their memory.
+    /// The connections to be looked at after the turn; their output is ready to be sent. Swapped with an empty list, so
+    /// that both keep their memory.
     pub fn take_noted(&mut self, list: &mut Vec<ConnectionId>) {
         list.clear();
         std::mem::swap(&mut self.noted, list);
         for &id in &*list {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.is_noted = false;
+                if connection.tls.is_some() {
+                    self.seal(id);
+                }
             }
+        }
+    }
+
+    /// Seals what the session has to say, if all that was sealed before has gone.
+    fn seal(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let is_last = connection.plan() == Plan::Close;
+        let Some(tls) = connection.tls.as_deref_mut() else {
+            return;
+        };
+        if connection.is_sending_apart || !tls.sealed().is_empty() {
+            return;
+        }
+        let session = &mut connection.session;
+        if tls.has_failed() {
+            // Nobody can read it.
+            self.buffers.give(session.take_output());
+        }
+        tls.seal(session.output(), is_last, || self.buffers.take());
+        session.sent_all(&mut self.buffers, &mut self.counters);
+        if session.waits_for_output() {
+            resume_later(connection, id, &mut self.to_resume);
         }
     }
 
@@ -341,16 +394,22 @@ impl<S: Wire + AsFd> Core<S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        connection.session.sent_all(&mut self.buffers, &mut self.counters);
+        match &mut connection.tls {
+            Some(tls) => self.buffers.give(tls.take_sealed()),
+            None => connection.session.sent_all(&mut self.buffers, &mut self.counters),
+        }
         self.look_again(id);
     }
 
     /// `size` bytes of an output that the loop took ([`Session::take_output`]) have gone; the buffer is free.
     pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
-        self.counters.bytes_written += size as u64;
         self.buffers.give(buffer);
         let now = self.second;
         if let Some(connection) = self.connections.get_mut(id) {
+            // What was sealed has been counted as it was before.
+            if connection.tls.is_none() {
+                self.counters.bytes_written += size as u64;
+            }
             connection.is_sending_apart = false;
             // Who is slow to read is not idle.
             connection.last_heard = now;
@@ -437,6 +496,7 @@ pub struct Turn<'a, S> {
     rules: &'a Rules,
     datagram_rules: &'a Rules,
     facts: &'a Facts,
+    tls: Option<&'a TlsConfigs>,
     is_behind: &'a mut bool,
     buffers: &'a mut Buffers,
     counters: &'a mut Counters,
@@ -449,12 +509,25 @@ pub struct Turn<'a, S> {
 
 impl<S: Wire + AsFd> Turn<'_, S> {
     /// A connection came.
-    pub fn open(&mut self, socket: S) -> ConnectionId {
+    pub fn open(&mut self, socket: S, entrance: Entrance) -> ConnectionId {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
-        self.connections
-            .insert(|id| Connection::new(id, socket, seed, rules, now))
+        let met = Tls::meet(entrance, self.tls, now.seconds);
+        self.connections.insert(|id| {
+            let connection = Connection::new(id, socket, seed, rules, now);
+            match met {
+                Met::Plain => connection,
+                Met::Tls(tls) => Connection {
+                    tls: Some(tls),
+                    ..connection
+                },
+                Met::Refused => Connection {
+                    ended: true,
+                    ..connection
+                },
+            }
+        })
     }
 
     /// A socket of datagrams is to be served; it is no connection.
@@ -532,11 +605,30 @@ impl<S: Wire + AsFd> Turn<'_, S> {
 
     /// Bytes came.
     pub fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
-        if !*self.is_stopping {
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.last_heard = self.now.seconds;
-            }
-            self.serve(id, |session, desk| session.receive(bytes, desk));
+        if *self.is_stopping {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.last_heard = self.now.seconds;
+        match connection.tls.take() {
+            Some(tls) => self.received_sealed(id, tls, bytes),
+            None => self.serve(id, |session, desk| session.receive(bytes, desk)),
+        }
+    }
+
+    /// Sealed bytes came: serves what is in them. The connection gets its TLS back.
+    fn received_sealed(&mut self, id: ConnectionId, mut tls: Box<Tls>, bytes: &[u8]) {
+        let mut counts = Counters::default();
+        let opened = tls.open(bytes, &mut counts, |plaintext| {
+            self.serve(id, |session, desk| session.receive(plaintext, desk));
+        });
+        self.counters.add(&counts);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.tls = Some(tls);
+            connection.ended |= opened == Opened::Ended;
+            note(connection, id, self.noted);
         }
     }
 
@@ -601,7 +693,9 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                         }
                     });
                 }
-                Letter::Connection(socket) => arrived(self, Arrival::Connection(socket)),
+                Letter::Connection(socket, entrance) => {
+                    arrived(self, Arrival::Connection(socket, entrance));
+                }
                 Letter::Datagrams(socket) => arrived(self, Arrival::Datagrams(socket)),
                 // Before the loop accepts again it asks [`Core::may_accept`].
                 Letter::Room => {}
@@ -705,6 +799,6 @@ impl<S: Wire + AsFd> Turn<'_, S> {
 
 /// A socket that another core has sent.
 pub enum Arrival {
-    Connection(OwnedFd),
+    Connection(OwnedFd, Entrance),
     Datagrams(OwnedFd),
 }

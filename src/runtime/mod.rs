@@ -21,6 +21,7 @@ pub mod epoll;
 mod patience;
 mod sending;
 mod slots;
+mod tls;
 pub mod uring;
 mod wakers;
 
@@ -29,12 +30,15 @@ pub use conns::local_name;
 pub use core::{Arrival, Connection, Core, CoreParts, Limits, Plan, Turn};
 pub use datagrams::REPLY_SIZE_MAX;
 pub use patience::Patience;
+pub use tls::{TlsConfigSet, TlsConfigs};
 pub use wakers::Wakers;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::mesh::Entrance;
 
 /// Which event loop serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,4 +96,5 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// True: connections are dealt to all cores in turn. False (`--core-ports`): they stay with this one.
     pub shared: bool,
+    pub entrance: Entrance,
 }

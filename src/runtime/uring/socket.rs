@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::mesh::Entrance;
 use crate::runtime::sending::{Sending, send_pieces};
 use crate::session::Wire;
 
@@ -23,10 +24,12 @@ pub(super) struct Socket {
     pub(super) shut: bool,
     /// The core reads and writes datagrams here, and the loop says when there are some.
     pub(super) has_datagrams: bool,
+    /// What is sent is sealed first: nothing goes past the output.
+    is_sealed: bool,
 }
 
 impl Socket {
-    pub(super) fn new(fd: OwnedFd) -> Socket {
+    fn new(fd: OwnedFd) -> Socket {
         Socket {
             fd,
             reading: false,
@@ -35,6 +38,14 @@ impl Socket {
             broken: false,
             shut: false,
             has_datagrams: false,
+            is_sealed: false,
+        }
+    }
+
+    pub(super) fn of_connection(fd: OwnedFd, entrance: Entrance) -> Socket {
+        Socket {
+            is_sealed: entrance != Entrance::Plain,
+            ..Socket::new(fd)
         }
     }
 
@@ -67,7 +78,7 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken || self.has_datagrams {
+        if self.sending.is_some() || self.broken || self.has_datagrams || self.is_sealed {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)

@@ -1,0 +1,195 @@
+//! TLS, between a connection's socket and its session.
+//!
+//! ```text
+//!   socket --> received --> Tls::open --> plaintext, record by record --> Session::receive
+//!   socket <-- sealed   <-- Tls::seal <-- Session::output, between turns
+//! ```
+//!
+//! Whatever the loop, it moves sealed bytes, and the session has never heard of a key. Opening happens in a turn, sealing
+//! after it, when the core has let go of its shard. Output is sealed only when what was sealed before has gone, so a
+//! client who is slow to read finds the session's own limit on output.
+
+use std::fmt;
+use std::io::{BufRead, Write};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
+
+use crate::mesh::{ClientCertificate, Entrance};
+use crate::session::Counters;
+use crate::time::Seconds;
+
+/// Seconds that a handshake may take, however fast its bytes come.
+pub(super) const HANDSHAKE_SECONDS_MAX: u32 = 30;
+
+/// What new connections are met with. It can be exchanged while the server runs.
+pub struct TlsConfigs(RwLock<TlsConfigSet>);
+
+/// One for each demand on clients. Sessions can be resumed only where the same is demanded: they share nothing.
+pub struct TlsConfigSet {
+    pub not_asked: Arc<ServerConfig>,
+    pub asked: Arc<ServerConfig>,
+    pub required: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for TlsConfigs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TlsConfigs(..)")
+    }
+}
+
+impl TlsConfigs {
+    pub fn new(set: TlsConfigSet) -> TlsConfigs {
+        TlsConfigs(RwLock::new(set))
+    }
+
+    /// From now on these. Connections that are there keep theirs.
+    pub fn replace(&self, set: TlsConfigSet) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = set;
+    }
+
+    fn current(&self, certificate: ClientCertificate) -> Arc<ServerConfig> {
+        let set = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match certificate {
+            ClientCertificate::NotAsked => set.not_asked.clone(),
+            ClientCertificate::Asked => set.asked.clone(),
+            ClientCertificate::Required => set.required.clone(),
+        }
+    }
+}
+
+/// How a connection that has come by an entrance is to be spoken to.
+pub(super) enum Met {
+    Plain,
+    Tls(Box<Tls>),
+    /// Not at all.
+    Refused,
+}
+
+/// One connection's TLS.
+pub(super) struct Tls {
+    connection: ServerConnection,
+    /// What the loop may send.
+    sealed: Vec<u8>,
+    /// When the connection came.
+    since: Seconds,
+    /// The handshake is over, and was counted.
+    has_met: bool,
+    /// The client broke the protocol: an alert is all that he will hear.
+    has_failed: bool,
+}
+
+/// What became of bytes that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    GoesOn,
+    /// The client has said all, or nothing that can be understood.
+    Ended,
+}
+
+impl Tls {
+    /// Begins where the entrance demands it. Without `configs` nobody comes in there.
+    pub(super) fn meet(entrance: Entrance, configs: Option<&TlsConfigs>, now: Seconds) -> Met {
+        let Entrance::Tls(certificate) = entrance else {
+            return Met::Plain;
+        };
+        let connection = configs.map(|configs| ServerConnection::new(configs.current(certificate)));
+        let Some(Ok(mut connection)) = connection else {
+            return Met::Refused;
+        };
+        // What is sealed is one output of a session, which has its own limit.
+        connection.set_buffer_limit(None);
+        Met::Tls(Box::new(Tls {
+            connection,
+            sealed: Vec::new(),
+            since: now,
+            has_met: false,
+            has_failed: false,
+        }))
+    }
+
+    /// Bytes came: hands on the plaintext of every record that is complete.
+    pub(super) fn open(
+        &mut self,
+        bytes: &[u8],
+        counters: &mut Counters,
+        hand_on: impl FnMut(&[u8]),
+    ) -> Opened {
+        if self.has_failed {
+            return Opened::Ended;
+        }
+        let opened = self.open_all(bytes, hand_on);
+        if opened.is_err() {
+            self.has_failed = true;
+            if self.has_met {
+                counters.ssl_proto_errors += 1;
+            } else {
+                counters.ssl_handshake_errors += 1;
+            }
+        } else if !self.has_met && !self.connection.is_handshaking() {
+            self.has_met = true;
+            let is_new = self.connection.handshake_kind() != Some(HandshakeKind::Resumed);
+            counters.ssl_new_sessions += u64::from(is_new);
+        }
+        opened.unwrap_or(Opened::Ended)
+    }
+
+    fn open_all(&mut self, mut bytes: &[u8], mut hand_on: impl FnMut(&[u8])) -> Result<Opened, Broken> {
+        while !bytes.is_empty() {
+            // Takes none of what comes behind the client's last word.
+            if self.connection.read_tls(&mut bytes).map_err(|_| Broken)? == 0 {
+                break;
+            }
+            let state = self.connection.process_new_packets().map_err(|_| Broken)?;
+            let mut reader = self.connection.reader();
+            while let Ok(plaintext) = reader.fill_buf() {
+                if plaintext.is_empty() {
+                    break;
+                }
+                let size = plaintext.len();
+                hand_on(plaintext);
+                reader.consume(size);
+            }
+            if state.peer_has_closed() {
+                return Ok(Opened::Ended);
+            }
+        }
+        Ok(Opened::GoesOn)
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Whether the client has taken too long to shake hands.
+    pub(super) fn is_late(&self, now: Seconds) -> bool {
+        !self.has_met && now.since(self.since) > HANDSHAKE_SECONDS_MAX
+    }
+
+    /// The bytes that the loop may send now.
+    pub(super) fn sealed(&self) -> &[u8] {
+        &self.sealed
+    }
+
+    pub(super) fn take_sealed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// Seals `output`, and the last word behind it if it `is_last`. `room` is empty, and lent.
+    pub(super) fn seal(&mut self, output: &[u8], is_last: bool, room: impl FnOnce() -> Vec<u8>) {
+        const TO_MEMORY: &str = "writing to memory does not fail";
+        self.connection.writer().write_all(output).expect(TO_MEMORY);
+        if is_last {
+            self.connection.send_close_notify();
+        }
+        if self.connection.wants_write() {
+            self.sealed = room();
+        }
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut self.sealed).expect(TO_MEMORY);
+        }
+    }
+}
+
+/// What came is no TLS, or not ours, or forged: rustls knows which, and has told the client.
+struct Broken;
