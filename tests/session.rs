@@ -48,6 +48,19 @@ fn check(input: &[u8], expected: &[u8]) {
     }
 }
 
+/// Where no ring is published the name of the older question is a key like any other; and nobody from afar sets a ring.
+#[test]
+fn words_about_a_ring_where_there_is_none() {
+    check(
+        b"get AmazonElastiCache:cluster\r\nset AmazonElastiCache:cluster 3 0 1\r\nx\r\nget a\r\n\
+          get AmazonElastiCache:cluster \r\nget AmazonElastiCache:cluster\r\nconfig get cluster\r\n\
+          config set cluster 0 7\r\n1\na||1\n\r\nconfig delete cluster noreply\r\nstats cluster\r\nmn\r\n",
+        b"END\r\nSTORED\r\nEND\r\nVALUE AmazonElastiCache:cluster 3 1\r\nx\r\nEND\r\n\
+          VALUE AmazonElastiCache:cluster 3 1\r\nx\r\nEND\r\nERROR\r\n\
+          CLIENT_ERROR config set and delete not allowed\r\nERROR\r\nMN\r\n",
+    );
+}
+
 #[test]
 fn pipelines_are_answered_in_order() {
     check(

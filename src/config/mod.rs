@@ -5,6 +5,7 @@
 
 mod extended;
 mod file;
+mod fleet;
 mod listen;
 mod tls;
 mod words;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use extended::Extended;
+pub use fleet::{Admin, DnsName, Fleet};
 pub use tls::{Entrance, Tls};
 use words::{factor, number, octal, path, text};
 
@@ -171,6 +173,8 @@ struct Options {
         help_heading = "Own options"
     )]
     io: Io,
+    #[command(flatten)]
+    fleet: fleet::FleetOptions,
 }
 
 /// Which event loop serves.
@@ -258,6 +262,7 @@ pub struct Config {
     /// -Z
     pub tls_enabled: bool,
     pub extended: Extended,
+    pub fleet: Fleet,
     /// What was accepted and has no effect: to be said once, when there is a log.
     pub notes: Vec<String>,
 }
@@ -506,6 +511,10 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
         tls_enabled: options.enable_ssl,
         extended,
+        fleet: options
+            .fleet
+            .meaning()
+            .map_err(|message| Misuse::new(EX_USAGE, message))?,
         notes,
     })
 }

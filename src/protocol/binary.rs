@@ -14,6 +14,7 @@
 use std::ops::Range;
 
 use super::control::{self, Control, Sasl, Stats};
+use super::fleet::{Fleet, PAYLOAD_SIZE_MAX};
 use super::lex::Tokens;
 use super::reply::put_value;
 use super::spelling::Spelling;
@@ -85,6 +86,14 @@ mod opcode {
     pub(super) const SASL_STEP: u8 = 0x22;
     pub(super) const GATK: u8 = 0x23;
     pub(super) const GATKQ: u8 = 0x24;
+    pub(super) const CONFIG_GET: u8 = 0x60;
+    pub(super) const CONFIG_GETQ: u8 = 0x61;
+    pub(super) const CONFIG_GETK: u8 = 0x62;
+    pub(super) const CONFIG_GETKQ: u8 = 0x63;
+    pub(super) const CONFIG_SET: u8 = 0x64;
+    pub(super) const CONFIG_SETQ: u8 = 0x65;
+    pub(super) const CONFIG_DELETE: u8 = 0x66;
+    pub(super) const CONFIG_DELETEQ: u8 = 0x67;
 }
 
 /// The status of a reply.
@@ -120,17 +129,17 @@ fn status_text(status: u16) -> &'static [u8] {
 /// Whether the opcode is one of those that hide success; those that read hide misses instead.
 fn is_quiet(opcode: u8) -> bool {
     use opcode::*;
-    matches!(opcode, SETQ..=PREPENDQ) || is_quiet_read(opcode)
+    matches!(opcode, SETQ..=PREPENDQ | CONFIG_SETQ | CONFIG_DELETEQ) || is_quiet_read(opcode)
 }
 
 fn is_quiet_read(opcode: u8) -> bool {
     use opcode::*;
-    matches!(opcode, GETQ | GETKQ | GATQ | GATKQ)
+    matches!(opcode, GETQ | GETKQ | GATQ | GATKQ | CONFIG_GETQ | CONFIG_GETKQ)
 }
 
 fn returns_key(opcode: u8) -> bool {
     use opcode::*;
-    matches!(opcode, GETK | GETKQ | GATK | GATKQ)
+    matches!(opcode, GETK | GETKQ | GATK | GATKQ | CONFIG_GETK | CONFIG_GETKQ)
 }
 
 fn u16_at(bytes: &[u8], range: Range<usize>) -> u16 {
@@ -163,6 +172,9 @@ enum Verb {
     Stat,
     SaslList,
     Sasl,
+    ConfigGet,
+    ConfigSet,
+    ConfigDelete,
 }
 
 fn verb(opcode: u8) -> Option<Verb> {
@@ -186,6 +198,9 @@ fn verb(opcode: u8) -> Option<Verb> {
         STAT => Verb::Stat,
         SASL_LIST => Verb::SaslList,
         SASL_AUTH | SASL_STEP => Verb::Sasl,
+        CONFIG_GET | CONFIG_GETQ | CONFIG_GETK | CONFIG_GETKQ => Verb::ConfigGet,
+        CONFIG_SET | CONFIG_SETQ => Verb::ConfigSet,
+        CONFIG_DELETE | CONFIG_DELETEQ => Verb::ConfigDelete,
         _ => return None,
     })
 }
@@ -194,7 +209,9 @@ impl Verb {
     /// Whether a header with these sizes can be this verb's.
     fn permits(self, extras: usize, key: usize, value: usize) -> bool {
         match self {
-            Verb::Get | Verb::Delete => extras == 0 && key > 0 && value == 0,
+            Verb::Get | Verb::Delete | Verb::ConfigGet | Verb::ConfigDelete => {
+                extras == 0 && key > 0 && value == 0
+            }
             Verb::GetAndTouch | Verb::Touch => extras == 4 && key > 0 && value == 0,
             Verb::Store(_) => extras == 8 && key > 0,
             Verb::Extend(_) => extras == 0 && key > 0,
@@ -203,6 +220,8 @@ impl Verb {
             Verb::Flush => (extras == 0 || extras == 4) && key + value == 0,
             Verb::Stat => extras == 0 && value == 0,
             Verb::Sasl => extras == 0,
+            // The flags, which say nothing.
+            Verb::ConfigSet => extras == 4 && key > 0,
         }
     }
 }
@@ -261,9 +280,14 @@ pub(super) fn parse<'a>(input: &'a [u8], seed: &KeySeed, state: &mut State) -> P
     if matches!(verb, Verb::Sasl) && (key_size > MECHANISM_SIZE_MAX || value_size > VALUE_INLINE_MAX) {
         return drop_body(Word::InvalidArguments);
     }
+    if matches!(verb, Verb::ConfigSet) && value_size > PAYLOAD_SIZE_MAX {
+        return drop_body(Word::TooLarge);
+    }
     let line_size = HEADER_SIZE + extras_size + key_size;
     let size = HEADER_SIZE + body_size;
-    if input.len() < line_size || (input.len() < size && value_size <= VALUE_INLINE_MAX) {
+    if input.len() < line_size
+        || (input.len() < size && (value_size <= VALUE_INLINE_MAX || matches!(verb, Verb::ConfigSet)))
+    {
         return Parsed::Partial;
     }
     let (extras, body) = body.split_at(extras_size);
@@ -369,6 +393,12 @@ fn command<'a>(
             stats => stats,
         },
         Verb::SaslList => Ok(Control::Sasl(Sasl::ListMechanisms)),
+        Verb::ConfigGet => Ok(Control::Fleet(Fleet::Get { name: key })),
+        Verb::ConfigDelete => Ok(Control::Fleet(Fleet::Delete { name: key })),
+        Verb::ConfigSet => Ok(Control::Fleet(Fleet::Set {
+            name: key,
+            payload: &body[..size - HEADER_SIZE - extras.len() - key.len()],
+        })),
         _ => {
             let data = &body[..size - HEADER_SIZE - key.len()];
             Ok(Control::Sasl(match opcode {
@@ -420,6 +450,24 @@ pub(super) fn write_packet(out: &mut Vec<u8>, opcode: u8, opaque: u32, key: &[u8
     );
     out.extend_from_slice(key);
     out.extend_from_slice(value);
+}
+
+/// The published ring, as a value with flags.
+pub(super) fn write_config(out: &mut Vec<u8>, opcode: u8, opaque: u32, name: &[u8], payload: &[u8]) {
+    let key = if returns_key(opcode) { name } else { &[] };
+    write_header(
+        out,
+        opcode,
+        opaque,
+        status::NO_ERROR,
+        4,
+        key.len(),
+        payload.len(),
+        0,
+    );
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(key);
+    out.extend_from_slice(payload);
 }
 
 #[expect(clippy::too_many_arguments, reason = "the header has these fields")]

@@ -5,7 +5,8 @@
 
 use memchr::{memchr, memchr2};
 
-use super::control;
+use super::control::{self, Control};
+use super::fleet::{self, Fleet};
 use super::lex::{self, Tokens};
 use super::number;
 use super::spelling::Spelling;
@@ -16,7 +17,7 @@ use crate::hash::KeySeed;
 use crate::time::Exptime;
 
 /// memcached looks for a line's end in the first 2048 bytes that it has; a line without end by then must be a get.
-const LINE_WAIT_MAX: usize = 2048;
+pub(super) const LINE_WAIT_MAX: usize = 2048;
 
 /// The largest `<bytes>` of a storage command: the size of a value with its end must fit 31 bits.
 pub(super) const VALUE_SIZE_MAX: u64 = 2_147_483_645;
@@ -41,16 +42,25 @@ pub(super) fn parse<'a>(
         && let key = lex::without_cr(&keys[..end])
         && (1..=KEY_SIZE_MAX).contains(&key.len())
     {
+        let spelling = Spelling::Classic {
+            silent: false,
+            with_cas,
+            last: true,
+            counts: false,
+        };
+        let (request, size) = (get_request(seed, key, None), keys_at + end + 1);
+        if key == fleet::OLD_KEY {
+            return Parsed::Control {
+                control: Control::Fleet(Fleet::OldGet { request }),
+                spelling,
+                size,
+            };
+        }
         return Parsed::Request {
-            request: get_request(seed, key, None),
-            spelling: Spelling::Classic {
-                silent: false,
-                with_cas,
-                last: true,
-                counts: false,
-            },
+            request,
+            spelling,
             text: &[],
-            size: keys_at + end + 1,
+            size,
         };
     }
     let Some(end) = memchr(b'\n', &input[..input.len().min(LINE_SIZE_MAX)]) else {
@@ -87,6 +97,7 @@ pub(super) fn parse<'a>(
                 _ => server_command(word, line, size, tokens),
             };
         }
+        b"config" => return fleet::parse(input, size, tokens, state),
         _ => return server_command(word, line, size, tokens),
     };
     store(tokens, input, store_form, size, seed, state)
@@ -173,6 +184,24 @@ fn keys<'a>(
     let keys = lex::after_spaces(tokens.rest());
     if keys.is_empty() || lex::has_long_token(keys) {
         return say(Word::BadLine, size);
+    }
+    // libmemcached puts a blank behind the key of a get, and asks for its ring so.
+    if touch.is_none()
+        && keys
+            .strip_prefix(fleet::OLD_KEY)
+            .is_some_and(|rest| lex::after_spaces(rest).is_empty())
+    {
+        let request = get_request(seed, fleet::OLD_KEY, None);
+        return Parsed::Control {
+            control: Control::Fleet(Fleet::OldGet { request }),
+            spelling: Spelling::Classic {
+                silent: false,
+                with_cas,
+                last: true,
+                counts: false,
+            },
+            size,
+        };
     }
     let from = line.len() - keys.len();
     *state = State::Keys(Keys {
@@ -494,7 +523,7 @@ fn server_command<'a>(word: &[u8], line: &'a [u8], size: usize, mut tokens: Toke
         b"verbosity" => control::verbosity(tokens),
         b"cache_memlimit" => control::cache_memlimit(tokens),
         b"shutdown" => Ok(control::shutdown(tokens)),
-        b"refresh_certs" => Ok(control::Control::RefreshCerts),
+        b"refresh_certs" => Ok(Control::RefreshCerts),
         b"slabs" => control::slabs(tokens),
         b"lru" => control::lru(tokens),
         b"lru_crawler" => control::lru_crawler(tokens),
@@ -504,7 +533,7 @@ fn server_command<'a>(word: &[u8], line: &'a [u8], size: usize, mut tokens: Toke
         b"version" | b"stats" | b"watch" | b"quit" => {
             spelling = Spelling::CLASSIC;
             match word {
-                b"version" => Ok(control::Control::Version),
+                b"version" => Ok(Control::Version),
                 b"stats" => control::stats(tokens),
                 b"watch" => control::watch(tokens),
                 _ => return hangup(size),

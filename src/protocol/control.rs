@@ -4,6 +4,7 @@
 //! settings (is shutdown enabled, are dumps) is left to the one who has them. Sub-command words are matched
 //! whole.
 
+use super::fleet::Fleet;
 use super::lex::Tokens;
 use super::number;
 use super::words::Word;
@@ -43,6 +44,8 @@ pub enum Control<'a> {
     DebugTime(DebugTime),
     /// Binary only.
     Sasl(Sasl<'a>),
+    /// About the ring that this server publishes.
+    Fleet(Fleet<'a>),
 }
 
 /// What `stats` is asked for.
@@ -55,6 +58,8 @@ pub enum Stats {
     Sizes,
     Conns,
     Extstore,
+    /// The published ring: ours only.
+    Cluster,
     Reset,
     DetailOn,
     DetailOff,
@@ -240,7 +245,7 @@ pub(super) fn shutdown(mut tokens: Tokens<'_>) -> Control<'_> {
     Control::Shutdown { mode }
 }
 
-/// `stats [settings|items|slabs|sizes|conns|extstore|reset|detail on|off|dump|cachedump <class> <limit>]`
+/// `stats [settings|items|slabs|sizes|conns|extstore|cluster|reset|detail on|off|dump|cachedump <class> <limit>]`
 pub(super) fn stats(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
     let what = match tokens.next() {
         None => Stats::General,
@@ -250,6 +255,7 @@ pub(super) fn stats(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
         Some(b"sizes") => Stats::Sizes,
         Some(b"conns") => Stats::Conns,
         Some(b"extstore") => Stats::Extstore,
+        Some(b"cluster") => Stats::Cluster,
         Some(b"reset") => Stats::Reset,
         Some(b"detail") => match tokens.next() {
             Some(b"on") => Stats::DetailOn,

@@ -12,12 +12,13 @@
 //!
 //! Parsing and writing stand side by side: `classic` reads and `reply` writes the classic lines, `meta` and
 //! `binary` do both. `lex`, `number` and `base64` cut and convert tokens; `words` holds every fixed string,
-//! `control` the commands that concern no key, `spelling` what a reply must know of its request.
+//! `control` the commands that concern no key, `fleet` those about the published ring, `spelling` what a reply must know of its request.
 
 mod base64;
 mod binary;
 mod classic;
 mod control;
+mod fleet;
 mod lex;
 mod login;
 mod meta;
@@ -31,6 +32,9 @@ mod tests;
 
 pub use base64::encode as base64_encode;
 pub use control::{Classes, Control, DebugTime, Lru, LruCrawler, Sasl, ShutdownMode, Slabs, Stats, Streams};
+pub use fleet::{
+    CLUSTER, Fleet, OLD_KEY, PAYLOAD_SIZE_MAX as FLEET_PAYLOAD_SIZE_MAX, write_config, write_mistake,
+};
 pub use login::{Login, parse_login};
 pub use reply::{
     write, write_ok, write_reset, write_sasl, write_stat, write_stat_text, write_stats_end, write_version,
@@ -101,8 +105,11 @@ pub enum Parsed<'a> {
     },
 }
 
-/// The most input for which the answer may be [`Parsed::Partial`]: a long line, and an inline value with its end.
+/// The most input for which the answer may be [`Parsed::Partial`]: a long line, and an inline value with its end (or a
+/// shorter line, and a published ring).
 pub const PARTIAL_SIZE_MAX: usize = LINE_SIZE_MAX + VALUE_INLINE_MAX + 2;
+
+const _: () = assert!(FLEET_PAYLOAD_SIZE_MAX + classic::LINE_WAIT_MAX + 2 <= PARTIAL_SIZE_MAX);
 
 /// A reply's value that was left out because it is large: it follows what was written, then `end`.
 #[derive(Debug, PartialEq)]

@@ -3,6 +3,7 @@
 mod any_bytes;
 mod binary;
 mod classic;
+mod fleet;
 mod helper;
 mod meta;
 mod replies;

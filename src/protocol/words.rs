@@ -83,6 +83,8 @@ pub enum Word {
     DumpLocked,
     /// The end of `lru_crawler mgdump`.
     MgdumpEnd,
+    /// `config set` and `config delete` from one who may not.
+    ConfigNotAllowed,
     WatchNotAllowed,
     WatchPipelined,
     WatchersTooMany,
@@ -170,6 +172,7 @@ impl Word {
             Word::MgdumpPipelined => "ERROR cannot pipeline other commands before mgdump\r\n",
             Word::DumpLocked => "ERROR locked try again later\r\n",
             Word::MgdumpEnd => "EN\r\n",
+            Word::ConfigNotAllowed => "CLIENT_ERROR config set and delete not allowed\r\n",
             Word::WatchNotAllowed => "CLIENT_ERROR watch commands not allowed\r\n",
             Word::WatchPipelined => "ERROR cannot pipeline other commands before watch\r\n",
             Word::WatchersTooMany => "WATCHER_TOO_MANY log watcher limit reached\r\n",
@@ -217,6 +220,7 @@ impl Word {
             | Word::NoMemoryWritingStats
             | Word::LineTooLong => status::OUT_OF_MEMORY,
             Word::FlushNotAllowed
+            | Word::ConfigNotAllowed
             | Word::Unauthenticated
             | Word::AuthFailure
             | Word::AuthBadToken

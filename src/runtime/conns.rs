@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::net::{SocketAddrAny, getpeername, getsockname};
+use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname};
 
 use super::core::Connection;
 use super::datagrams::Datagrams;
@@ -100,4 +100,16 @@ fn name(address: &SocketAddrAny) -> String {
             Err(_) => "unknown".to_owned(),
         },
     }
+}
+
+/// Whether the other end is on this machine: it came over a unix socket or from a loopback address. A socket that is not
+/// connected has no peer to be trusted.
+pub(super) fn is_local(socket: BorrowedFd<'_>) -> bool {
+    getpeername(socket).is_ok_and(|peer| match peer {
+        None => true,
+        Some(peer) => match std::net::SocketAddr::try_from(peer.clone()) {
+            Ok(peer) => peer.ip().to_canonical().is_loopback(),
+            Err(_) => peer.address_family() == AddressFamily::UNIX,
+        },
+    })
 }

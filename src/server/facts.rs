@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Address, Config, PROTOCOL_VERSION, Protocol};
 use crate::runtime::{Listener, local_name};
+use crate::session::fleet::Fleet;
 use crate::session::settings::Setting;
 use crate::session::statistics::{Facts, Groups};
 use crate::session::switches::Switches;
@@ -15,6 +16,7 @@ use super::certificates::Certificates;
 pub(super) fn gather(
     config: &Config,
     listeners: &[Vec<Listener>],
+    fleet: Arc<dyn Fleet>,
     certificates: Option<Arc<Certificates>>,
 ) -> Facts {
     let extended = &config.extended;
@@ -45,6 +47,7 @@ pub(super) fn gather(
             .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
             .collect(),
         cpu_used,
+        fleet,
         shut_down,
         log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),
     }

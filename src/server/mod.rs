@@ -5,6 +5,7 @@ mod certificates;
 mod ciphers;
 mod daemon;
 mod facts;
+mod fleet;
 mod identity;
 mod listen;
 mod port_file;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Address, Config, Io, PROTOCOL_VERSION, Policy, Protocol};
+use crate::config::{Address, Admin, Config, Io, PROTOCOL_VERSION, Policy, Protocol};
 use crate::hash::KeySeed;
 use crate::memory::Pool;
 use crate::mesh::{Letter, Mesh};
@@ -26,6 +27,7 @@ use crate::runtime::{
 };
 use crate::session::Rules;
 use crate::session::credentials::Credentials;
+use crate::session::fleet::RingAdmin;
 use crate::session::statistics::{Certificates as _, Facts};
 use crate::shard::{self, Shard};
 use certificates::Certificates;
@@ -110,7 +112,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    let facts = facts::gather(config, &listeners, certificates.clone());
+    let member = member(config, &listening.taken);
+    let facts = facts::gather(config, &listeners, member.for_sessions(), certificates.clone());
+    let nudge = member.start().map_err(Refusal::os)?;
     let cores = Cores::start(
         config,
         kind,
@@ -135,6 +139,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
+                nudge.nudge();
                 if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
                     read_passwords_anew(file, credentials);
                 }
@@ -317,6 +322,22 @@ impl Cores {
     }
 }
 
+/// The fleet, of which this server is what listens here.
+fn member(config: &Config, taken: &[(&'static str, std::net::SocketAddr)]) -> fleet::Member {
+    let shared: Vec<_> = taken
+        .iter()
+        .filter(|(transport, _)| *transport == "TCP")
+        .map(|&(_, address)| address)
+        .collect();
+    // That each fits was found when the core's listeners were opened.
+    let core_ports: Vec<u16> = config.core_ports.map_or(Vec::new(), |base| {
+        (0..config.threads)
+            .filter_map(|core| base.checked_add(u16::try_from(core).ok()?))
+            .collect()
+    });
+    fleet::Member::new(&config.fleet, &shared, &core_ports)
+}
+
 /// What core `me` listens on alone, with `--core-ports`.
 fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> {
     let Some(base) = config.core_ports else {
@@ -374,6 +395,11 @@ fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
         dump_refused: config.dump_refused,
         watch_refused: config.watch_refused,
         sizes_tracked: config.extended.track_sizes,
+        ring_admin: match config.fleet.admin {
+            Admin::Nobody => RingAdmin::Nobody,
+            Admin::Local => RingAdmin::Local,
+            Admin::Anyone => RingAdmin::Anyone,
+        },
         clock_may_be_moved: config.extended.relaxed_privileges,
         reply_size_max: None,
         credentials,

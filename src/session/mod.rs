@@ -18,6 +18,7 @@ mod arriving;
 mod bands;
 pub mod credentials;
 pub mod dump;
+pub mod fleet;
 mod orders;
 mod pipeline;
 pub mod settings;
@@ -31,7 +32,9 @@ use arrayvec::ArrayVec;
 
 use crate::command::{Reply, Request};
 use crate::hash::{KeyHash, KeySeed};
-use crate::protocol::{self, DebugTime, Dialects, Login, Mark, Parsed, Parser, Scratch, Spelling, Word};
+use crate::protocol::{
+    self, Control, DebugTime, Dialects, Login, Mark, Parsed, Parser, Scratch, Spelling, Word,
+};
 use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
 use arriving::Arriving;
@@ -155,6 +158,9 @@ pub trait Wire {
     /// Sends the pieces in order, at once, as far as they go without waiting. Returns how many bytes went; 0 if
     /// none can now. After a failure it returns 0, and the event loop learns of the failure by its own send.
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize;
+
+    /// Whether the client is on this machine: it came over a unix socket or from a loopback address.
+    fn is_local(&self) -> bool;
 }
 
 /// Buffers that are lent to connections while bytes are in flight, so that an idle connection holds none.
@@ -203,6 +209,8 @@ pub struct Rules {
     pub watch_refused: bool,
     /// -o track_sizes.
     pub sizes_tracked: bool,
+    /// --ring-admin.
+    pub ring_admin: fleet::RingAdmin,
     /// `debugtime` is obeyed.
     pub clock_may_be_moved: bool,
     /// For who asks by datagrams: requests are served command by command, each in a turn of its own, and a command's
@@ -679,6 +687,26 @@ impl Session {
                     Reserved::Busy => return Err(Stall::Turn),
                 }
                 Ok(line_size)
+            }
+            Parsed::Control {
+                control: Control::Fleet(protocol::Fleet::OldGet { request }),
+                spelling,
+                size,
+            } if desk.facts.fleet.ring().is_none() => {
+                if let Some(stall) = self.reason_to_wait(desk) {
+                    return Err(stall);
+                }
+                let before = self.parser.mark();
+                let text: &[u8] = &[];
+                let ready = Ready {
+                    request,
+                    spelling,
+                    text,
+                    size,
+                    before,
+                };
+                self.ask(&ready, desk);
+                Ok(size)
             }
             Parsed::Control {
                 control,

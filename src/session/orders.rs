@@ -7,7 +7,7 @@
 use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
 use super::statistics::{self, Certificates, More, Totals};
-use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, settings};
+use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, fleet, settings};
 use crate::protocol::{self, Control, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
 use crate::shard;
 
@@ -56,6 +56,8 @@ enum Course {
     Settings,
     /// In words that are not ours.
     Complain(String),
+    /// What there is to say of the published ring.
+    Fleet,
     /// A single line of statistics.
     Line(&'static [u8], &'static [u8]),
     Order(Order, Answer),
@@ -84,6 +86,10 @@ impl Orders {
         pipeline: &mut Pipeline,
         desk: &mut Desk<'_, S, W>,
     ) -> bool {
+        if let Control::Fleet(asked) = control {
+            fleet::answer(asked, spelling, pipeline, desk);
+            return true;
+        }
         let course = course(control, desk);
         let out = pipeline.writer(desk.buffers);
         let kind = match course {
@@ -105,6 +111,18 @@ impl Orders {
                     protocol::write_stat(out, spelling, name, value)
                 });
                 protocol::write_stats_end(out, spelling);
+                return true;
+            }
+            Course::Fleet => {
+                let mut is_of_a_fleet = false;
+                desk.facts.fleet.statistics(&mut |name, value| {
+                    is_of_a_fleet = true;
+                    protocol::write_stat(out, spelling, name.as_bytes(), value.as_bytes());
+                });
+                match is_of_a_fleet {
+                    true => protocol::write_stats_end(out, spelling),
+                    false => protocol::say(out, spelling, Word::NoSuchStats),
+                }
                 return true;
             }
             Course::Line(name, value) => {
@@ -335,6 +353,7 @@ fn statistics_course<S: Shards, W: Wire>(what: Stats, desk: &Desk<'_, S, W>) -> 
     match what {
         Stats::General => Course::Order(Order::Statistics, Answer::GeneralStatistics),
         Stats::Settings => Course::Settings,
+        Stats::Cluster => Course::Fleet,
         Stats::Items => Course::Order(Order::Bands, Answer::Items),
         Stats::Slabs => Course::Order(Order::Bands, Answer::Slabs),
         Stats::Sizes if rules.sizes_tracked => Course::Walk(Walk::Sizes, None, 0),

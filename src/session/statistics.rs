@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Counters;
 use super::dump::Slice;
+use super::fleet::Fleet;
 use super::settings::Setting;
 use super::switches::Switches;
 use crate::shard::{self, Bands, Prefixes};
@@ -65,6 +66,8 @@ pub struct Facts {
     pub listeners: Vec<(i32, String)>,
     /// CPU time of the process in microseconds: user's, system's.
     pub cpu_used: fn() -> (u64, u64),
+    /// The ring that is published, and who knows it.
+    pub fleet: Arc<dyn Fleet>,
     /// Tells the process to end, gracefully or not.
     pub shut_down: fn(graceful: bool),
     /// Makes the log say as much as so many -v do.

@@ -21,3 +21,12 @@ def raises(kinds, call, *arguments, **options):
     except kinds:
         return
     raise AssertionError(f"{call} {arguments!r:.200}: no complaint, but {got!r:.200}")
+
+
+async def raises_async(kinds, call):
+    """The same for a call that is awaited."""
+    try:
+        got = await call
+    except kinds:
+        return
+    raise AssertionError(f"{call}: no complaint, but {got!r:.200}")

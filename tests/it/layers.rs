@@ -32,8 +32,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "mesh", "session", "protocol", "shard", "command", "hash", "time", "memory",
         ],
     ),
-    ("config", &["protocol", "command", "hash", "time", "memory"]),
     ("cluster", &["hash"]),
+    // Of the cluster it knows how a server is written.
+    (
+        "config",
+        &["cluster", "protocol", "command", "hash", "time", "memory"],
+    ),
     (
         "client",
         &["cluster", "protocol", "command", "hash", "time", "memory"],

@@ -6,14 +6,17 @@
 
 mod classic;
 mod clients;
+mod cluster;
 mod connections;
 mod cores;
 mod differential;
 mod dumps;
 mod failover;
 mod fleet;
+mod fleet_clients;
 mod harness;
 mod layers;
+mod name_server;
 mod nutcracker;
 mod placement;
 mod process;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -339,12 +340,14 @@ fn the_largest_item_is_an_option() {
     );
 }
 
-/// The first of four consecutive ports of which none is taken right now.
-fn four_free_ports() -> Option<u16> {
-    let first = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
-    let base = first.local_addr().ok()?.port();
-    let rest: Vec<_> = (1..4)
-        .map_while(|next| std::net::TcpListener::bind(("127.0.0.1", base.checked_add(next)?)).ok())
+/// The first of four consecutive ports of which none is taken right now. They are below those that the kernel hands out,
+/// of which a busy machine has few in a row, and others with every call.
+pub(crate) fn four_free_ports() -> Option<u16> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+    let base = 16_000 + u16::try_from((std::process::id() * 31 + calls) % 4_000 * 4).ok()?;
+    let taken: Vec<_> = (base..base + 4)
+        .map_while(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
         .collect();
-    (rest.len() == 3).then_some(base)
+    (taken.len() == 4).then_some(base)
 }

@@ -14,6 +14,7 @@ use ringcached::hash::{KeyHash, KeySeed};
 use ringcached::memory::Pool;
 use ringcached::mesh::carry_out;
 use ringcached::protocol::{self, Dialects};
+use ringcached::session::fleet::{NoFleet, RingAdmin};
 use ringcached::session::statistics::{Facts, Groups, More, Totals};
 use ringcached::session::switches::Switches;
 use ringcached::session::{
@@ -195,6 +196,10 @@ impl Wire for Client {
         self.heard.extend(taken);
         self.heard.len() - before
     }
+
+    fn is_local(&self) -> bool {
+        false
+    }
 }
 
 /// One connection and all that is around it.
@@ -218,6 +223,8 @@ impl Driven {
             dump_refused: false,
             watch_refused: false,
             sizes_tracked: true,
+            // And no client here is on the server's machine.
+            ring_admin: RingAdmin::Local,
             clock_may_be_moved: true,
             reply_size_max: None,
             credentials: None,
@@ -262,6 +269,7 @@ impl Driven {
                 switches: Switches::new(0, 4 << 20, false, true),
                 listeners: Vec::new(),
                 cpu_used: || (0, 0),
+                fleet: Arc::new(NoFleet),
                 shut_down: |_| {},
                 log_at: |_| {},
             },

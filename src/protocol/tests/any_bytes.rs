@@ -27,6 +27,9 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         "stats ",
         "flush_all ",
         "lru_crawler ",
+        "config get ",
+        "config set ",
+        "AmazonElastiCache:cluster",
         "metadump all",
         "quit",
         " noreply",
@@ -50,7 +53,7 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => proptest::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
         1 => vec(any::<u8>(), 0..30),
-        1 => (0u8..0x40, 0u8..21, 0usize..6, 0usize..9, any::<bool>()).prop_map(
+        1 => (0u8..0x6a, 0u8..21, 0usize..6, 0usize..9, any::<bool>()).prop_map(
             |(opcode, extras, key, value, whole)| {
                 let extras = vec![0; usize::from(extras)];
                 let mut packet = super::binary::packet(opcode, 0, &extras, &vec![b'k'; key], &vec![b'v'; value]);

@@ -2,7 +2,9 @@
 
 use crate::command::{Operation, Request, StoreMode};
 use crate::hash::KeySeed;
-use crate::protocol::{Control, Dialects, PARTIAL_SIZE_MAX, Parsed, Parser, Scratch, Spelling, Word, say};
+use crate::protocol::{
+    Control, Dialects, Fleet, PARTIAL_SIZE_MAX, Parsed, Parser, Scratch, Spelling, Word, say,
+};
 
 pub(super) const SEED: KeySeed = KeySeed::fixed(1);
 
@@ -120,6 +122,19 @@ fn describe_say(word: Word, spelling: Spelling) -> String {
 
 fn describe_control(control: &Control<'_>, spelling: Spelling) -> String {
     let silent = matches!(spelling, Spelling::Classic { silent: true, .. });
+    if let Control::Fleet(fleet) = control {
+        let text = |bytes: &[u8]| match bytes.len() {
+            0..=60 => bytes.escape_ascii().to_string(),
+            size => format!("({size} bytes)"),
+        };
+        let described = match fleet {
+            Fleet::Get { name } => format!("config get {}", text(name)),
+            Fleet::OldGet { request } => format!("old {}", describe_request(request, spelling)),
+            Fleet::Set { name, payload } => format!("config set {} {}", text(name), text(payload)),
+            Fleet::Delete { name } => format!("config delete {}", text(name)),
+        };
+        return format!("{described}{}", if silent { " silent" } else { "" });
+    }
     format!("{control:?}{}", if silent { " silent" } else { "" })
 }
 

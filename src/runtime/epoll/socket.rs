@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::mesh::Entrance;
+use crate::runtime::conns::is_local;
 use crate::runtime::sending::{Sending, send_pieces};
 use crate::session::Wire;
 
@@ -84,5 +85,9 @@ impl Wire for Socket {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)
+    }
+
+    fn is_local(&self) -> bool {
+        is_local(self.fd.as_fd())
     }
 }

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::mesh::Entrance;
+use crate::runtime::conns::is_local;
 use crate::runtime::sending::{Sending, send_pieces};
 use crate::session::Wire;
 
@@ -82,5 +83,9 @@ impl Wire for Socket {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)
+    }
+
+    fn is_local(&self) -> bool {
+        is_local(self.fd.as_fd())
     }
 }
