@@ -366,7 +366,7 @@ impl<S: Wire + AsFd> Core<S> {
             // Nobody can read it.
             self.buffers.give(session.take_output());
         }
-        tls.seal(session.output(), is_last, || self.buffers.take());
+        tls.seal(session.output(), is_last, &mut self.buffers);
         session.sent_all(&mut self.buffers, &mut self.counters);
         if session.waits_for_output() {
             resume_later(connection, id, &mut self.to_resume);

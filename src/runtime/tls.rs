@@ -16,11 +16,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use crate::mesh::{ClientCertificate, Entrance};
-use crate::session::Counters;
+use crate::session::{Buffers, Counters};
 use crate::time::Seconds;
 
 /// Seconds that a handshake may take, however fast its bytes come.
 pub(super) const HANDSHAKE_SECONDS_MAX: u32 = 30;
+
+/// Bytes of output that are handed to rustls together: it keeps the records of so many until they are taken.
+const SEALED_AT_ONCE: usize = 64 * 1024;
+
+/// A record of 16 KiB grows by some 22 bytes; one part in so many is room enough.
+const ADDED_BY_SEALING: usize = 256;
+
+const TO_MEMORY: &str = "writing to memory does not fail";
 
 /// What new connections are met with. It can be exchanged while the server runs.
 pub struct TlsConfigs(RwLock<TlsConfigSet>);
@@ -175,16 +183,29 @@ impl Tls {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Seals `output`, and the last word behind it if it `is_last`. `room` is empty, and lent.
-    pub(super) fn seal(&mut self, output: &[u8], is_last: bool, room: impl FnOnce() -> Vec<u8>) {
-        const TO_MEMORY: &str = "writing to memory does not fail";
-        self.connection.writer().write_all(output).expect(TO_MEMORY);
+    /// Seals `output`, and the last word behind it if it `is_last`. What was sealed before must have gone.
+    pub(super) fn seal(&mut self, output: &[u8], is_last: bool, buffers: &mut Buffers) {
+        if output.is_empty() && !is_last && !self.connection.wants_write() {
+            return;
+        }
+        self.sealed = buffers.take();
+        self.sealed
+            .reserve(output.len() + output.len() / ADDED_BY_SEALING);
+        for part in output.chunks(SEALED_AT_ONCE) {
+            self.connection.writer().write_all(part).expect(TO_MEMORY);
+            self.take_records();
+        }
         if is_last {
             self.connection.send_close_notify();
         }
-        if self.connection.wants_write() {
-            self.sealed = room();
+        self.take_records();
+        if self.sealed.is_empty() {
+            buffers.give(self.take_sealed());
         }
+    }
+
+    /// Moves what rustls has made to where the loop finds it.
+    fn take_records(&mut self) {
         while self.connection.wants_write() {
             self.connection.write_tls(&mut self.sealed).expect(TO_MEMORY);
         }

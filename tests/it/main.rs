@@ -24,4 +24,5 @@ mod proxy;
 mod sandbox;
 mod statistics;
 mod tidy;
+mod tls;
 mod tools;
