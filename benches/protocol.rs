@@ -121,10 +121,7 @@ fn main() {
     let binary = Spelling::Binary { opcode: 0, opaque: 1 };
     let hit = Reply::Hit(Hit {
         key: b"key:0000000000001234",
-        value: Value {
-            first: value.as_bytes(),
-            rest: &[],
-        },
+        value: Value::whole(value.as_bytes()),
         flags: 0,
         cas: 123_456,
         left_before: Some(30),

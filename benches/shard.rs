@@ -65,7 +65,7 @@ fn request<'a>(key: &'a [u8], value: &'a [u8], operation: Operation) -> Request<
 
 fn get(shard: &mut Shard, key: &[u8]) -> Option<usize> {
     match shard.execute(&request(key, &[], Operation::Get(Get::PLAIN)), NOW) {
-        Reply::Hit(hit) => Some(black_box(hit.value.first).len()),
+        Reply::Hit(hit) => Some(black_box(hit.value).size()),
         _ => None,
     }
 }

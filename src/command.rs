@@ -4,8 +4,10 @@
 //! [`Request`] into a [`Reply`]. Neither knows the other. All three dialects (classic, meta, binary) make the same
 //! requests; the meta protocol is the richest, so its options decide what an operation can say.
 
+use std::sync::Arc;
+
 use crate::hash::KeyHash;
-use crate::memory::Page;
+use crate::memory::{Block, Page, Segment};
 use crate::time::Exptime;
 
 /// Longest key, in bytes. Keys are 1 to 250 bytes of any value; their spelling is `protocol`'s affair.
@@ -231,32 +233,66 @@ pub struct Counted {
     pub key_is_binary: bool,
 }
 
-/// The bytes of a value, in one piece or in several: the tail of a large value fills whole pages.
+/// The bytes of a value, in one piece or in several. A large value lies in pages, which may be held on to
+/// ([`crate::memory::Chain::of`]), then in blocks of pages shared with others, then in its item.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a> {
-    /// The first piece, which is the whole value unless it is large.
-    pub first: &'a [u8],
-    /// Further pieces in order, each a full page.
-    pub rest: &'a [Page],
+    /// What lies in pages, if anything.
+    pub segments: &'a [Arc<Segment>],
+    /// What follows in blocks, of these pages.
+    blocks: &'a [Block],
+    block_pages: &'a [Page],
+    /// The last piece, which is the whole value unless it is large.
+    last: &'a [u8],
 }
 
 impl<'a> Value<'a> {
     /// A value in one piece.
-    pub fn whole(bytes: &'a [u8]) -> Value<'a> {
+    pub const fn whole(bytes: &'a [u8]) -> Value<'a> {
         Value {
-            first: bytes,
-            rest: &[],
+            segments: &[],
+            blocks: &[],
+            block_pages: &[],
+            last: bytes,
+        }
+    }
+
+    /// A value in several pieces.
+    pub fn large(
+        segments: &'a [Arc<Segment>],
+        blocks: &'a [Block],
+        block_pages: &'a [Page],
+        last: &'a [u8],
+    ) -> Value<'a> {
+        Value {
+            segments,
+            blocks,
+            block_pages,
+            last,
         }
     }
 
     /// Bytes in all pieces together.
     pub fn size(&self) -> usize {
-        self.first.len() + self.rest.iter().map(|page| page.len()).sum::<usize>()
+        let in_blocks: usize = match self.blocks {
+            [] => 0,
+            [block, ..] => block.bytes(self.block_pages).len() * self.blocks.len(),
+        };
+        let in_pages: usize = self.segments.iter().map(|segment| segment.size()).sum();
+        in_pages + in_blocks + self.last.len()
     }
 
     /// All pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
-        std::iter::once(self.first).chain(self.rest.iter().map(|page| &page[..]))
+        let in_pages = self.segments.iter().flat_map(|segment| segment.pieces());
+        in_pages.chain(self.tail_pieces())
+    }
+
+    /// The pieces behind those in pages: less than a page together.
+    pub fn tail_pieces(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        let pages = self.block_pages;
+        let in_blocks = self.blocks.iter().map(move |block| block.bytes(pages));
+        in_blocks.chain(std::iter::once(self.last))
     }
 
     /// The value, copied together.

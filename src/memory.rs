@@ -1,21 +1,49 @@
 //! Pages of item memory and the one budget that all shards take them from.
 //!
-//! A page is owned by exactly one holder at a time: the pool, a shard's slab, a large value, or a value that is
+//! A page is owned by exactly one holder at a time: the pool, a shard's slab or blocks, a chain, or a value that is
 //! just arriving. So "whose memory is this" is a question for the borrow checker, and a page may travel
-//! between cores.
+//! between cores. A chain, which is never written to, may have several holders, on several cores.
+
+mod block;
+mod chain;
+
+pub use block::{BLOCKS_PER_PAGE, Block};
+pub use chain::{Chain, Segment};
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use memmap2::MmapMut;
+
 /// The bytes of one page.
 #[derive(Debug)]
-pub struct Page(Box<[u8]>);
+pub struct Page(Bytes);
+
+#[derive(Debug)]
+enum Bytes {
+    /// A page of [`MAPPED_SIZE_MIN`] or more is a mapping of its own, one piece with its neighbours for the kernel.
+    /// Pages live for ever, and what the heap gets between them it could not join again when it is freed.
+    Mapped(MmapMut),
+    Heap(Box<[u8]>),
+}
+
+/// Smaller pages, which only tests have, would waste most of a mapping.
+const MAPPED_SIZE_MIN: usize = 64 * 1024;
 
 impl Page {
     /// The page of a holder that has none: no bytes, no memory.
     pub(crate) fn none() -> Page {
-        Page(Box::default())
+        Page(Bytes::Heap(Box::default()))
+    }
+
+    /// A page of zeros; `None` if the system has no memory.
+    fn new(size: usize) -> Option<Page> {
+        let bytes = match size {
+            MAPPED_SIZE_MIN.. => Bytes::Mapped(MmapMut::map_anon(size).ok()?),
+            _ => Bytes::Heap(vec![0; size].into_boxed_slice()),
+        };
+        Some(Page(bytes))
     }
 }
 
@@ -23,13 +51,19 @@ impl Deref for Page {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Mapped(bytes) => bytes,
+            Bytes::Heap(bytes) => bytes,
+        }
     }
 }
 
 impl DerefMut for Page {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        match &mut self.0 {
+            Bytes::Mapped(bytes) => bytes,
+            Bytes::Heap(bytes) => bytes,
+        }
     }
 }
 
@@ -45,12 +79,50 @@ pub struct Pool {
     taken: AtomicUsize,
     /// Pages that are kept for shards which have less than their floor: nobody else gets them.
     promised: AtomicUsize,
-    idle: Mutex<Vec<Page>>,
+    idle: Mutex<Idle>,
     /// Set when a store was refused for want of memory, cleared when memory is freed. Only servers that refuse
     /// instead of evicting (`-M`) read it: in between they refuse every store that needs memory, in every shard,
     /// as one budget would.
     refusing: AtomicBool,
+    /// More is idle than the budget allows: it goes back to the system slice by slice.
+    has_excess: AtomicBool,
 }
+
+/// Pages that nobody uses. Those of a large value come in one piece and stay so until they are needed, so that
+/// letting go of a gigabyte is one step.
+#[derive(Debug, Default)]
+struct Idle {
+    pages: Vec<Page>,
+    /// None is empty.
+    chains: Vec<Vec<Page>>,
+    /// Pages in both.
+    count: usize,
+}
+
+impl Idle {
+    fn pop(&mut self) -> Option<Page> {
+        let page = self.pages.pop().or_else(|| {
+            let chain = self.chains.last_mut()?;
+            let page = chain.pop();
+            if chain.is_empty() {
+                self.chains.pop();
+            }
+            page
+        })?;
+        self.count -= 1;
+        Some(page)
+    }
+
+    /// Gives back to the system what is beyond `room`, at most [`TRIM_PAGES_MAX`] pages of it.
+    fn trim(&mut self, room: usize) {
+        for _ in 0..self.count.saturating_sub(room).min(TRIM_PAGES_MAX) {
+            drop(self.pop());
+        }
+    }
+}
+
+/// Pages that go back to the system in one call.
+const TRIM_PAGES_MAX: usize = 64;
 
 impl Pool {
     /// A pool of as many whole pages as fit into the budget, and at least one. `page_size` is a power of two.
@@ -64,10 +136,12 @@ impl Pool {
             promised: AtomicUsize::new(0),
             idle: Mutex::default(),
             refusing: AtomicBool::new(false),
+            has_excess: AtomicBool::new(false),
         }
     }
 
-    /// A page with any content, or `None` when the budget is spent, but for what is promised.
+    /// A page with any content, or `None` when the budget is spent, but for what is promised, or when the system has
+    /// no more memory: then items have to go, as with a smaller budget.
     pub fn take(&self) -> Option<Page> {
         self.take_beyond(self.promised.load(Ordering::Relaxed))
     }
@@ -92,10 +166,12 @@ impl Pool {
         if taken + kept >= self.pages_max() {
             return None;
         }
+        let page = match idle.pop() {
+            Some(page) => page,
+            None => Page::new(self.page_size)?,
+        };
         self.taken.store(taken + 1, Ordering::Relaxed);
-        let recycled = idle.pop();
-        drop(idle);
-        Some(recycled.unwrap_or_else(|| Page(vec![0; self.page_size].into_boxed_slice())))
+        Some(page)
     }
 
     /// Takes a page back. It must be one of this pool's.
@@ -109,15 +185,46 @@ impl Pool {
         let mut count = 0;
         for page in pages {
             assert_eq!(page.len(), self.page_size, "a page of another pool");
-            idle.push(page);
+            idle.pages.push(page);
             count += 1;
         }
+        self.untake(&mut idle, count);
+    }
+
+    /// Takes the pages of a large value back, however many, in one step.
+    pub(crate) fn give_chain(&self, pages: Vec<Page>) {
+        let count = pages.len();
+        if count > 0 {
+            let mut idle = self.idle();
+            idle.chains.push(pages);
+            self.untake(&mut idle, count);
+        }
+    }
+
+    /// Counts pages that were put among the idle ones.
+    fn untake(&self, idle: &mut Idle, count: usize) {
+        idle.count += count;
         let taken = self.taken.load(Ordering::Relaxed);
         assert!(taken >= count, "more pages given than taken");
-        // After the budget was lowered, what is too much goes back to the system.
-        let room = self.pages_max().saturating_sub(taken - count);
-        idle.truncate(room);
         self.taken.store(taken - count, Ordering::Relaxed);
+        self.trim_idle(idle);
+    }
+
+    /// After the budget was lowered, what is too much goes back to the system, slice by slice.
+    fn trim_idle(&self, idle: &mut Idle) {
+        let room = self.pages_max().saturating_sub(self.pages_taken());
+        idle.trim(room);
+        self.has_excess.store(idle.count > room, Ordering::Relaxed);
+    }
+
+    /// Whether [`Pool::trim`] has something to do.
+    pub(crate) fn has_excess(&self) -> bool {
+        self.has_excess.load(Ordering::Relaxed)
+    }
+
+    /// Gives a slice of what is beyond a lowered budget back to the system.
+    pub(crate) fn trim(&self) {
+        self.trim_idle(&mut self.idle());
     }
 
     /// Bytes in a page.
@@ -133,12 +240,8 @@ impl Pool {
     /// Changes the budget. Pages in use stay so until their holders give them back.
     pub fn set_budget(&self, budget_bytes: u64) {
         let pages = usize::try_from(budget_bytes).unwrap_or(usize::MAX) / self.page_size;
-        let mut idle = self.idle();
         self.pages_max.store(pages.max(1), Ordering::Relaxed);
-        let room = self
-            .pages_max()
-            .saturating_sub(self.taken.load(Ordering::Relaxed));
-        idle.truncate(room);
+        self.trim();
     }
 
     /// Whether more pages are in use than the budget allows, because it was lowered.
@@ -166,8 +269,8 @@ impl Pool {
         }
     }
 
-    /// A thread that panicked while it held the lock left the list whole: every change is one push or pop.
-    fn idle(&self) -> MutexGuard<'_, Vec<Page>> {
+    /// A thread that panicked while it held the lock left the lists whole: every change is one push or pop.
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

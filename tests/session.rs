@@ -7,6 +7,7 @@ mod model;
 use model::{Driven, Manner, replies};
 use proptest::prelude::*;
 use ringcached::protocol::Dialects;
+use ringcached::protocol::watch::CloseReason;
 use ringcached::session::{INPUT_STALLED_MAX, OUTPUT_SIZE_MAX, Stall};
 
 fn manner() -> Manner {
@@ -114,6 +115,32 @@ fn a_value_too_large_is_swallowed() {
     check(&input, b"SERVER_ERROR object too large for cache\r\nEND\r\n");
 }
 
+/// The line is read again with every piece that comes, and the core goes on with others meanwhile.
+#[test]
+fn a_value_behind_a_key_in_base64_may_come_in_pieces() {
+    check(
+        b"mg Zm9v b k\r\nms Zm9v 3 b k\r\nabc\r\nmg Zm9v b k v\r\nms Zm9w 5 b\r\nabcxxxxmn\r\n",
+        b"EN kZm9v b\r\nHD kZm9v b\r\nVA 3 kZm9v b\r\nabc\r\nCLIENT_ERROR bad data chunk\r\nMN\r\n",
+    );
+}
+
+/// Both faults are there; which one is named does not depend on how much of the value has come.
+#[test]
+fn a_value_too_large_that_ends_badly_is_too_large() {
+    let input = [
+        b"set big 0 0 100000\r\n",
+        &[b'v'; 100_000][..],
+        b"xyget big\r\nmn\r\n",
+    ]
+    .concat();
+    check(
+        &input,
+        b"SERVER_ERROR object too large for cache\r\nEND\r\nMN\r\n",
+    );
+    let input = [b"ms big 100000\r\n", &[b'v'; 100_000][..], b"xymn\r\n"].concat();
+    check(&input, b"SERVER_ERROR object too large for cache\r\nMN\r\n");
+}
+
 #[test]
 fn a_refused_store_takes_its_value_along() {
     check(
@@ -156,7 +183,7 @@ fn a_session_whose_output_waits_takes_no_more() {
         assert!(asked < GETS, "it never stops");
     }
     assert_eq!(driven.session().stall(), Some(Stall::Output));
-    assert!(driven.session().output().len() < OUTPUT_SIZE_MAX + VALUE + 100);
+    assert!(driven.session().output().size() < OUTPUT_SIZE_MAX + VALUE + 100);
     assert!(asked * b"get a\r\n".len() < INPUT_STALLED_MAX + OUTPUT_SIZE_MAX / VALUE * 10);
     driven.settle();
     let one = b"VALUE a 0 8000\r\n".len() + VALUE + b"\r\nEND\r\n".len();
@@ -181,9 +208,13 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         Just("d"),
         Just("long-key-number-5")
     ];
-    // Values that are too large have a test of their own: with a bad end, too, they have two faults, and which is named
-    // depends on how much is here.
-    let size = prop_oneof![0..20usize, 4000..4200usize, 8000..9000usize, 60_000..65_000usize];
+    let size = prop_oneof![
+        0..20usize,
+        4000..4200usize,
+        8000..9000usize,
+        60_000..65_000usize,
+        70_000..70_100usize
+    ];
     let end = prop_oneof![9 => Just("\r\n"), 1 => Just("xy"), 1 => Just("")];
     let store = (
         prop_oneof!["set", "add", "append", "replace"],
@@ -197,6 +228,12 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
             bytes.extend_from_slice(end.as_bytes());
             bytes
         });
+    let meta_store = (prop_oneof!["Zm9v", "YQ==", "Zm9"], 0..30usize).prop_map(|(key, size)| {
+        let mut bytes = format!("ms {key} {size} b k\r\n").into_bytes();
+        bytes.resize(bytes.len() + size, b'7');
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    });
     let line = (
         prop_oneof![
             "get",
@@ -215,7 +252,8 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![8 => Just(""), 1 => Just(" 1"), 1 => Just(" v t f q"), 1 => Just(" noreply")],
     )
         .prop_map(|(word, keys, rest)| format!("{word} {}{rest}\r\n", keys.join(" ")).into_bytes());
-    prop::collection::vec(prop_oneof![2 => store, 3 => line], 0..30).prop_map(|parts| parts.concat())
+    prop::collection::vec(prop_oneof![2 => store, 1 => meta_store, 3 => line], 0..30)
+        .prop_map(|parts| parts.concat())
 }
 
 proptest! {
@@ -229,5 +267,32 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(input in prop::collection::vec(any::<u8>(), 0..2000)) {
         model::run(&input);
+    }
+}
+
+#[test]
+fn a_session_knows_why_it_is_closed() {
+    for (input, reason) in [
+        (&b"mn\r\n"[..], None),
+        (b"get a\r\nquit\r\n", Some(CloseReason::Normal)),
+        (
+            b"\x80\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            Some(CloseReason::Normal),
+        ),
+        (
+            b"\x80\x07\0\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            Some(CloseReason::Error),
+        ),
+        (b"GET / HTTP/1.1\r\n", Some(CloseReason::Error)),
+    ] {
+        let mut driven = Driven::new(&manner());
+        driven.receive(input);
+        driven.settle();
+        assert_eq!(
+            driven.session().close_reason(),
+            reason,
+            "{}",
+            input.escape_ascii()
+        );
     }
 }

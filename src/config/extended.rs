@@ -4,7 +4,7 @@
 //! carry them. Few have a meaning here: there are no slab classes to rebalance, no LRU segments and no crawler thread
 //! to tune. Those are shown by `stats settings` as they were given, and nothing else comes of them.
 
-use super::{EX_FAILURE, EX_USAGE, Misuse, Tls};
+use super::{EX_FAILURE, EX_USAGE, Misuse, Tls, words};
 
 /// What the extended options say, with memcached's defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Extended {
     pub slab_automove_freeratio: f64,
     /// In bytes; 0 is the default.
     pub slab_chunk_max: u64,
+    /// As it was given.
+    pub slab_sizes: Option<String>,
     pub lru_crawler: bool,
     pub lru_crawler_sleep: u32,
     pub lru_crawler_tocrawl: u32,
@@ -56,6 +58,7 @@ impl Default for Extended {
             slab_automove_window: 10,
             slab_automove_freeratio: 0.01,
             slab_chunk_max: 512 << 10,
+            slab_sizes: None,
             lru_crawler: true,
             lru_crawler_sleep: 100,
             lru_crawler_tocrawl: 0,
@@ -81,12 +84,17 @@ impl Default for Extended {
 }
 
 /// Accepted with any value and of no consequence: deprecated, or of machinery that we do not have.
-const WITHOUT_MEANING: [&str; 5] = [
+const WITHOUT_MEANING: [&str; 4] = ["modern", "no_hashexpand", "no_chunked_items", "sock_cookie_id"];
+
+/// What changes anything here, and what changes nothing in memcached either.
+const OBEYED: [&str; 7] = [
     "modern",
-    "no_hashexpand",
-    "no_chunked_items",
-    "slab_sizes",
-    "sock_cookie_id",
+    "no_modern",
+    "maxconns_fast",
+    "no_maxconns_fast",
+    "idle_timeout",
+    "track_sizes",
+    "relaxed_privileges",
 ];
 
 /// Of external storage, which start scripts of some charts ask for: accepted and said to have no effect.
@@ -114,7 +122,7 @@ impl Extended {
     /// Reads the lists of all `-o` options in order. What has no effect is added to `notes`.
     pub(super) fn parse(lists: &[String], notes: &mut Vec<String>) -> Result<Extended, Misuse> {
         let mut extended = Extended::default();
-        let mut external = false;
+        let mut without_effect: Vec<&str> = Vec::new();
         for option in lists
             .iter()
             .flat_map(|list| list.split(','))
@@ -124,7 +132,10 @@ impl Extended {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
             };
-            external |= EXTERNAL.contains(&name);
+            let is_known = OBEYED.contains(&name) || Tls::has(name);
+            if !is_known && !without_effect.contains(&name) {
+                without_effect.push(name);
+            }
             extended
                 .take(name, value)
                 .map_err(|message| Misuse::new(EX_FAILURE, message))?;
@@ -137,34 +148,64 @@ impl Extended {
             let message = "temporary_ttl requires lru_maintainer to be enabled";
             return Err(Misuse::new(EX_USAGE, message));
         }
-        if external {
-            notes.push(
-                "-o ext_... has no effect: there is no external storage, items stay in memory".to_owned(),
-            );
+        if !without_effect.is_empty() {
+            notes.push(format!("-o {} has no effect", without_effect.join(",")));
         }
         Ok(extended)
+    }
+
+    /// Whether the list of `slab_sizes` could be one: sizes that grow, from that of the smallest chunk.
+    pub(super) fn check_slab_sizes(&self, smallest: u64) -> Result<(), Misuse> {
+        /// The sizes of two classes differ by more than this.
+        const STEP: u64 = 8;
+        /// Classes that may be named.
+        const CLASSES_MAX: usize = 62;
+        let refused = |message: String| Err(Misuse::new(EX_USAGE, message));
+        let Some(list) = &self.slab_sizes else {
+            return Ok(());
+        };
+        let mut last = None;
+        for (number, word) in list.split('-').enumerate() {
+            match word.parse::<u64>() {
+                Ok(size) if (smallest..=self.slab_chunk_max).contains(&size) && number < CLASSES_MAX => {
+                    if last.is_some_and(|last| size <= last + STEP) {
+                        return refused(format!(
+                            "-o slab_sizes: slab size {size} must be at least {STEP} bytes larger than previous class"
+                        ));
+                    }
+                    last = Some(size);
+                }
+                _ => return refused(format!("-o slab_sizes: slab size {word} is out of valid range")),
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
         if let Some(taken) = self.tls.take(name, value) {
             return taken;
         }
-        // memcached reads numbers to their first foreign character; a number that is missing is an error.
-        let number = |from: u32, to: u32| -> Result<u32, String> {
-            let Some(value) = value else {
-                return Err(format!("Missing numeric argument for {name}"));
-            };
-            match leading_number(value) {
-                Some(number) if (from..=to).contains(&number) => Ok(number),
+        let given = || value.ok_or_else(|| format!("Missing numeric argument for {name}"));
+        let within = |number: Option<i64>, from: u32, to: u32| {
+            let number = number.and_then(|number| u32::try_from(number).ok());
+            number
+                .filter(|number| (from..=to).contains(number))
+                .ok_or_else(|| {
+                    format!("could not parse argument to {name}: it is a number from {from} to {to}")
+                })
+        };
+        // Most are read as atoi reads them; some must be numbers to their end.
+        let number =
+            |from: u32, to: u32| within(Some(words::leading_number(given()?, 10).unwrap_or(0)), from, to);
+        let strict = |from: u32, to: u32| within(given()?.trim_ascii().parse().ok(), from, to);
+        let fraction = |below: f64| -> Result<f64, String> {
+            let Ok(fraction) = words::factor(given()?);
+            match fraction {
+                _ if fraction > 0.0 && fraction <= below => Ok(fraction),
                 _ => Err(format!(
-                    "could not parse argument to {name}: it is a number from {from} to {to}"
+                    "could not parse argument to {name}: it is a fraction above 0"
                 )),
             }
-        };
-        let fraction = |below: f64| -> Result<f64, String> {
-            let fraction = value.and_then(|value| value.parse::<f64>().ok());
-            let fraction = fraction.filter(|fraction| *fraction > 0.0 && *fraction <= below);
-            fraction.ok_or_else(|| format!("could not parse argument to {name}"))
         };
         let kibibytes = |number: u32| u64::from(number) << 10;
         match name {
@@ -194,11 +235,11 @@ impl Extended {
             "slab_automove_ratio" => self.slab_automove_ratio = fraction(1.0)?,
             "slab_automove_window" => self.slab_automove_window = number(3, 1800)?,
             "slab_automove_freeratio" => self.slab_automove_freeratio = fraction(1.0)?,
-            "slab_chunk_max" => self.slab_chunk_max = kibibytes(number(1, 1024)?),
+            "slab_chunk_max" => self.slab_chunk_max = kibibytes(strict(1, 1024)?),
             "lru_crawler" => self.lru_crawler = true,
             "no_lru_crawler" => self.lru_crawler = false,
             "lru_crawler_sleep" => self.lru_crawler_sleep = number(0, 1_000_000)?,
-            "lru_crawler_tocrawl" => self.lru_crawler_tocrawl = number(0, u32::MAX)?,
+            "lru_crawler_tocrawl" => self.lru_crawler_tocrawl = strict(0, u32::MAX)?,
             "lru_maintainer" => {
                 self.lru_maintainer = true;
                 self.lru_segmented = true;
@@ -217,9 +258,9 @@ impl Extended {
             }
             "tail_repair_time" => self.tail_repair_time = number(10, u32::MAX)?,
             "idle_timeout" => self.idle_timeout = number(0, u32::MAX)?,
-            "watcher_logbuf_size" => self.watcher_logbuf_size = kibibytes(number(1, 1 << 20)?),
-            "worker_logbuf_size" => self.worker_logbuf_size = kibibytes(number(1, 1 << 20)?),
-            "read_buf_mem_limit" => self.read_buf_mem_limit = u64::from(number(0, u32::MAX)?) << 20,
+            "watcher_logbuf_size" => self.watcher_logbuf_size = kibibytes(strict(0, 1 << 20)?),
+            "worker_logbuf_size" => self.worker_logbuf_size = kibibytes(strict(0, 1 << 20)?),
+            "read_buf_mem_limit" => self.read_buf_mem_limit = u64::from(strict(0, u32::MAX)?) << 20,
             "track_sizes" => self.track_sizes = true,
             "drop_privileges" => self.drop_privileges = true,
             "no_drop_privileges" => self.drop_privileges = false,
@@ -227,18 +268,17 @@ impl Extended {
             _ if WITHOUT_MEANING.contains(&name) => {}
             _ if EXTERNAL.contains(&name) => {}
             _ if DEPRECATED.contains(&name) => eprintln!("-o {name}: DEPRECATED, and without effect"),
-            _ => return Err(format!("Illegal suboption \"{name}\"")),
+            "slab_sizes" => {
+                let list = value.ok_or("Missing slab_sizes argument")?;
+                self.slab_sizes = Some(list.to_owned());
+            }
+            _ => {
+                let value = value.map_or_else(String::new, |value| format!("={value}"));
+                return Err(format!("Illegal suboption \"{name}{value}\""));
+            }
         }
         Ok(())
     }
-}
-
-fn leading_number(text: &str) -> Option<u32> {
-    let text = text.trim_start_matches(' ');
-    let end = text
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(text.len());
-    text[..end].parse().ok()
 }
 
 #[cfg(test)]
@@ -290,7 +330,7 @@ mod tests {
         }
         assert_eq!(
             parse("modern,nonsense=1"),
-            Err(Misuse::new(1, "Illegal suboption \"nonsense\""))
+            Err(Misuse::new(1, "Illegal suboption \"nonsense=1\""))
         );
     }
 }

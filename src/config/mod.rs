@@ -117,8 +117,8 @@ struct Options {
     /// Largest item, in bytes or with k or m
     #[arg(short = 'I', long, value_name = "SIZE", default_value = "1m", value_parser = words::size)]
     max_item_size: i64,
-    // Told as what it is by those who have it; nobody is to find its name in the help.
-    #[arg(short = 'S', long, hide = true)]
+    /// SASL PLAIN; the file MEMCACHED_SASL_PWDB says who may log in, a line USER:PASSWORD each; clients speak binary
+    #[arg(short = 'S', long)]
     enable_sasl: bool,
     /// Refuse flush_all
     #[arg(short = 'F', long)]
@@ -248,8 +248,10 @@ pub struct Config {
     pub lock_memory: bool,
     /// -u: whom root becomes.
     pub user: Option<String>,
-    /// -Y
+    /// -Y, or the file of -S
     pub auth_file: Option<PathBuf>,
+    /// -S
+    pub sasl: bool,
     pub shutdown_enabled: bool,
     /// -D: the delimiter, and that stats detail is on from the start.
     pub prefix_delimiter: Option<u8>,
@@ -376,7 +378,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     if options.slab_growth_factor.partial_cmp(&1.0) != Some(std::cmp::Ordering::Greater) {
         return Err(Misuse::new(EX_FAILURE, "Factor must be greater than 1"));
     }
-    above_0(options.slab_min_size, "Chunk size must be greater than 0")?;
+    let chunk_size = above_0(options.slab_min_size, "Chunk size must be greater than 0")?;
     let prefix_delimiter = match options.prefix_delimiter.map(|word| word.bytes().next()) {
         Some(None) => return Err(Misuse::new(EX_FAILURE, "No delimiter specified")),
         first => first.flatten(),
@@ -401,12 +403,9 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             return Err(Misuse::new(EX_USAGE, message));
         }
     };
-    if options.enable_sasl {
-        let message = "This server is not built with SASL support.";
-        return Err(Misuse::new(EX_USAGE, message));
-    }
     let mut notes = Vec::new();
     let extended = Extended::parse(&options.extended, &mut notes)?;
+    extended.check_slab_sizes(chunk_size as u64)?;
     let memory_limit = u64::try_from(options.memory_limit).unwrap_or(0) << 20;
     let item_size_max = item_size(options.max_item_size, memory_limit)?;
     if options.auth_file.is_some() {
@@ -418,6 +417,23 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         if options.udp_port != 0 {
             let message = "Cannot use UDP with ascii authentication enabled (-U 0 to disable)";
             return Err(Misuse::new(EX_USAGE, message));
+        }
+    }
+    let mut auth_file = options.auth_file;
+    if options.enable_sasl {
+        let refused = |message: &str| Err(Misuse::new(EX_USAGE, message));
+        if options.protocol.is_some() && protocol != Protocol::Binary {
+            return refused("ERROR: You cannot allow the ASCII protocol while using SASL.");
+        }
+        if options.udp_port != 0 {
+            return refused("ERROR: Cannot enable UDP while using binary SASL authentication.");
+        }
+        if auth_file.is_some() {
+            return refused("ERROR: You cannot use -Y together with SASL.");
+        }
+        auth_file = std::env::var_os("MEMCACHED_SASL_PWDB").map(PathBuf::from);
+        if auth_file.is_none() {
+            return refused("-S needs MEMCACHED_SASL_PWDB, which names a file of user:password lines");
         }
     }
     // -U names both ports where there is no -p.
@@ -437,8 +453,8 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             let message = "ERROR: You cannot enable SSL without a TCP port.";
             return Err(Misuse::new(EX_USAGE, message));
         }
-        extended.tls.note(&mut notes);
     }
+    extended.tls.note(options.enable_ssl, &mut notes);
     let mut without_meaning = |asked: bool, note: &str| {
         if asked {
             notes.push(note.to_owned());
@@ -447,6 +463,10 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     without_meaning(
         options.enable_largepages,
         "-L has no effect: large pages are the system's affair (transparent_hugepage)",
+    );
+    without_meaning(
+        options.slab_growth_factor != 1.25 || chunk_size != 48,
+        "-f and -n have no effect: sizes of chunks are chosen by themselves",
     );
     without_meaning(
         napi_ids > 0,
@@ -486,10 +506,12 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             .max_reqs_per_event
             .map_or(usize::MAX, |_| requests_per_turn),
         cas_enabled: !options.disable_cas,
-        protocol: match options.auth_file {
+        protocol: match auth_file {
+            _ if options.enable_sasl => Protocol::Binary,
             Some(_) => Protocol::Ascii,
             None => protocol,
         },
+        sasl: options.enable_sasl,
         item_size_max,
         flush_refused: options.disable_flush_all,
         verbosity: options.verbose.len().min(usize::from(u8::MAX)) as u8,
@@ -501,13 +523,13 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         core_files: options.enable_coredumps,
         lock_memory: options.lock_memory,
         user: options.user,
-        auth_file: options.auth_file,
+        auth_file,
         shutdown_enabled: options.enable_shutdown,
         prefix_delimiter,
         dump_refused: options.disable_dumping,
         watch_refused: options.disable_watch,
         growth_factor: options.slab_growth_factor,
-        chunk_size: options.slab_min_size as u32,
+        chunk_size: chunk_size as u32,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
         tls_enabled: options.enable_ssl,
         extended,
@@ -607,6 +629,10 @@ mod tests {
             ("-o nonsense", 1),
             ("-Z -p 0", 64),
             ("-o ssl_verify_mode=4", 1),
+            ("-S -B auto", 64),
+            ("-S -B ascii", 64),
+            ("-S -U 1", 64),
+            ("-S -Y f", 64),
             ("-S", 64),
             ("-Y f -B auto", 64),
             ("-Y f -U 1", 64),

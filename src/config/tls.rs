@@ -63,6 +63,11 @@ impl Default for Tls {
 }
 
 impl Tls {
+    /// Whether this is the name of one of its options, or ought to be.
+    pub(super) fn has(name: &str) -> bool {
+        name.starts_with("ssl_")
+    }
+
     /// Takes one option, if it is one of these.
     pub(super) fn take(&mut self, name: &str, value: Option<&str>) -> Option<Result<(), String>> {
         let text = || match value {
@@ -100,9 +105,15 @@ impl Tls {
         Some(taken)
     }
 
-    /// What has another effect than asked for, or none, once TLS is switched on.
-    pub(super) fn note(&self, notes: &mut Vec<String>) {
+    /// What has another effect than asked for, or none.
+    pub(super) fn note(&self, tls_enabled: bool, notes: &mut Vec<String>) {
         let mut note = |text: &str| notes.push(format!("-o {text}"));
+        if !tls_enabled {
+            if *self != Tls::default() {
+                note("ssl_... has no effect without -Z");
+            }
+            return;
+        }
         if self.min_version < VERSION_1_2 {
             note("ssl_min_version: TLS below 1.2 is never offered");
         }

@@ -4,7 +4,7 @@
 use crate::command::{Operation, Request};
 use crate::hash::KeyHash;
 use crate::protocol::Spelling;
-use crate::session::{Ask, ConnectionId};
+use crate::session::{Ask, ConnectionId, Output};
 use crate::shard::Reservation;
 
 use super::{ANSWERS_SIZE_MAX, BATCH_ASKS_MAX, BATCH_SIZE_MAX};
@@ -25,7 +25,7 @@ pub struct Batch {
     done: usize,
     done_bytes: usize,
     answers: Vec<Answer>,
-    answer_bytes: Vec<u8>,
+    answer_bytes: Output,
 }
 
 /// An ask without its slices: key, text and value lie in the batch's bytes, in this order.
@@ -33,6 +33,7 @@ pub struct Batch {
 struct Packed {
     connection: ConnectionId,
     gap: u32,
+    client: i32,
     hash: KeyHash,
     operation: Operation,
     spelling: Spelling,
@@ -43,12 +44,12 @@ struct Packed {
     reservation: Option<Reservation>,
 }
 
-/// Where an answer belongs, and how many of the batch's answer bytes are its.
+/// Where an answer belongs, and between which places of the batch's answers it stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
     pub connection: ConnectionId,
     pub gap: u32,
-    pub size: usize,
+    pub places: (usize, usize),
 }
 
 impl Batch {
@@ -61,7 +62,7 @@ impl Batch {
             done: 0,
             done_bytes: 0,
             answers: Vec::new(),
-            answer_bytes: Vec::new(),
+            answer_bytes: Output::default(),
         }
     }
 
@@ -80,6 +81,7 @@ impl Batch {
             text,
             connection,
             gap,
+            client,
         } = *ask;
         let Request {
             key,
@@ -90,6 +92,7 @@ impl Batch {
         self.asks.push(Packed {
             connection,
             gap,
+            client,
             hash,
             operation,
             spelling,
@@ -108,18 +111,15 @@ impl Batch {
         self.asks[self.done..].iter().take(count).map(|ask| ask.hash)
     }
 
-    /// Whether it may go on: something is not done yet, and the answers have not grown to [`ANSWERS_SIZE_MAX`].
+    /// Whether it may go on: something is not done yet, and the answers have not grown to [`ANSWERS_SIZE_MAX`]. Values
+    /// in pages do not count: they travel by reference.
     pub fn may_go_on(&self) -> bool {
-        self.done < self.asks.len() && self.answer_bytes.len() < ANSWERS_SIZE_MAX
+        self.done < self.asks.len() && self.answer_bytes.place() < ANSWERS_SIZE_MAX
     }
 
     /// Executes the next asks, at most `count`: `answer` executes one and appends its reply to the buffer. Stops early
     /// when the answers have grown enough.
-    pub fn work(
-        &mut self,
-        count: usize,
-        mut answer: impl FnMut(&Ask<'_>, Option<Reservation>, &mut Vec<u8>),
-    ) {
+    pub fn work(&mut self, count: usize, mut answer: impl FnMut(&Ask<'_>, Option<Reservation>, &mut Output)) {
         for _ in 0..count {
             if !self.may_go_on() {
                 break;
@@ -140,16 +140,16 @@ impl Batch {
                 text,
                 connection: packed.connection,
                 gap: packed.gap,
+                client: packed.client,
             };
-            let start = self.answer_bytes.len();
+            let start = self.answer_bytes.place();
             answer(&ask, packed.reservation.take(), &mut self.answer_bytes);
             self.done += 1;
             self.done_bytes += key.len() + text.len() + value.len();
-            let size = self.answer_bytes.len() - start;
             self.answers.push(Answer {
                 connection: ask.connection,
                 gap: ask.gap,
-                size,
+                places: (start, self.answer_bytes.place()),
             });
         }
     }
@@ -164,21 +164,16 @@ impl Batch {
         self.done == self.asks.len()
     }
 
-    /// The answers with their bytes, in order.
-    pub fn answers(&self) -> impl Iterator<Item = (Answer, &[u8])> {
-        let mut start = 0;
-        self.answers.iter().map(move |answer| {
-            start += answer.size;
-            (*answer, &self.answer_bytes[start - answer.size..start])
-        })
+    /// The answers in order, and what their places are in.
+    pub fn answers(&mut self) -> (&[Answer], &mut Output) {
+        (&self.answers, &mut self.answer_bytes)
     }
 
     /// Forgets the answers, which have been delivered.
     pub fn forget_answers(&mut self) {
         self.answers.clear();
-        self.answer_bytes.clear();
         // A value of a megabyte may have passed through once: that memory is not kept.
-        self.answer_bytes.shrink_to(2 * BATCH_SIZE_MAX);
+        self.answer_bytes.clear(2 * BATCH_SIZE_MAX);
     }
 
     /// Makes a finished batch ready for new asks.

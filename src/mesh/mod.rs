@@ -23,6 +23,8 @@ mod lend;
 mod outbox;
 mod reach;
 mod sync;
+mod watch;
+mod witness;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::session::statistics::Totals;
+use crate::session::watch::Lines;
 use crate::session::{ConnectionId, Order};
 use crate::shard::Shard;
 
@@ -37,7 +40,8 @@ pub use batch::{Answer, Batch};
 pub use bell::Bell;
 pub use lend::{Lendable, Lent};
 pub use outbox::Outboxes;
-pub use reach::{Reach, Waiting, carry_out};
+pub use reach::{Reach, Waiting, carry_out, put_reply};
+pub use watch::{LINES_UNDER_WAY_MAX, Watch};
 
 /// Batches between one core and one peer, in each direction.
 pub const BATCHES_PER_PEER: usize = 4;
@@ -108,6 +112,10 @@ pub enum Letter {
         connection: ConnectionId,
         totals: Box<Totals>,
     },
+    /// What the receiver's watchers may want to read.
+    Lines(Box<Lines>),
+    /// The receiver's lines, which the sender has read.
+    LinesRead { from: usize, lines: Box<Lines> },
     /// A connection to serve from now on.
     Connection(OwnedFd, Entrance),
     /// A socket whose datagrams are to be served from now on.
@@ -140,8 +148,8 @@ impl Mesh {
         let (places, mailboxes) = shards
             .into_iter()
             .map(|shard| {
-                // Unbounded in type, bounded by protocol: batches are counted, and what else travels (orders,
-                // connections) is bounded by the connection limit.
+                // Unbounded in type, bounded by protocol: batches and lines are counted, and what else travels
+                // (orders, connections) is bounded by the connection limit.
                 let (sender, receiver) = crossbeam_channel::unbounded();
                 (
                     Place {

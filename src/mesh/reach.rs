@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes};
-use crate::command::{Reply, Request};
+use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes, Watch, witness};
+use crate::command::Reply;
 use crate::hash::KeyHash;
-use crate::protocol;
+use crate::protocol::{self, Streams, Tail};
 use crate::session::dump::take_slice;
 use crate::session::statistics::{More, Totals};
-use crate::session::{self, Ask, ConnectionId, Order, Reserved, Shards};
+use crate::session::{self, Ask, ConnectionId, Order, Output, Reserved, Shards, VALUE_APART_MIN};
 use crate::shard::{Reservation, Reserve, Shard};
 use crate::time::Now;
 
@@ -47,6 +47,7 @@ pub struct Reach<'m> {
     outboxes: &'m mut Outboxes,
     waiting: &'m mut Waiting,
     wakes: &'m mut Wakes,
+    watch: &'m mut Watch,
 }
 
 impl<'m> Reach<'m> {
@@ -58,6 +59,7 @@ impl<'m> Reach<'m> {
         outboxes: &'m mut Outboxes,
         waiting: &'m mut Waiting,
         wakes: &'m mut Wakes,
+        watch: &'m mut Watch,
     ) -> Reach<'m> {
         let own = mesh.place(me).shard.take_back();
         Reach {
@@ -69,7 +71,13 @@ impl<'m> Reach<'m> {
             outboxes,
             waiting,
             wakes,
+            watch,
         }
+    }
+
+    /// This core's side of watching.
+    pub fn watch(&mut self) -> &mut Watch {
+        self.watch
     }
 
     /// Returns a borrowed shard. Called after each connection, so that its owner waits for one at most.
@@ -81,7 +89,10 @@ impl<'m> Reach<'m> {
     /// is more such work for this second.
     pub fn finish(mut self) -> bool {
         self.borrowed = None;
+        self.own.list_evicted(self.watch.wants(Streams::EVICTIONS));
         let is_behind = self.own.maintain(self.now);
+        witness::tell_evicted(&mut self.own, self.watch);
+        self.watch.send();
         self.outboxes.flush(self.mesh, self.wakes);
         is_behind
     }
@@ -106,19 +117,17 @@ impl<'m> Reach<'m> {
     fn work_in_order(&mut self, mut batch: Box<Batch>) -> bool {
         /// Asks whose memory is fetched before they are executed.
         const AHEAD: usize = 16;
-        let (own, now) = (&mut *self.own, self.now);
+        let (own, watch, now) = (&mut *self.own, &mut *self.watch, self.now);
         while batch.may_go_on() {
             batch.next_hashes(AHEAD).for_each(|hash| own.prepare(hash));
             batch.work(AHEAD, |ask, reservation, out| {
-                let reply = match reservation {
-                    None => own.execute(&ask.request, now),
-                    Some(reservation) => own.commit(reservation, &ask.request, now),
-                };
-                // What would be sent apart on its own core is copied here: the answer has to travel.
-                let left = protocol::write(out, ask.spelling, ask.request.key, ask.text, &reply, usize::MAX);
-                debug_assert!(left.is_none());
+                witness::execute(own, watch, ask, reservation, now, |reply| {
+                    put_reply(out, ask, reply)
+                });
             });
         }
+        // Whoever reads an answer finds what its watcher reads said before.
+        watch.send();
         let (home, is_done) = (batch.home, batch.is_done());
         self.post(home, Letter::Answers(batch));
         is_done
@@ -133,8 +142,26 @@ impl<'m> Reach<'m> {
         counters: &mut session::Counters,
     ) {
         let mut totals = Box::new(Totals::default());
-        carry_out(&mut self.own, order, self.now, counters, &mut totals);
+        match order {
+            Order::Watch(streams) => self.heed(from, streams),
+            _ => self.carry_out_here(order, counters, &mut totals),
+        }
         self.post(from, Letter::Report { connection, totals });
+    }
+
+    /// From now on the watchers of this core want these streams.
+    fn heed(&mut self, core: usize, streams: Streams) {
+        self.watch.heed(core, streams);
+        self.own.list_evicted(self.watch.wants(Streams::EVICTIONS));
+    }
+
+    fn carry_out_here(&mut self, order: Order, counters: &mut session::Counters, totals: &mut Totals) {
+        carry_out(&mut self.own, order, self.now, counters, totals);
+        match order {
+            Order::Statistics => self.watch.add_to(&mut totals.session),
+            Order::ResetStatistics => self.watch.reset(),
+            _ => {}
+        }
     }
 
     /// Requests are executed at this moment from now on.
@@ -158,10 +185,10 @@ impl<'m> Reach<'m> {
         self.wakes.note(core);
     }
 
-    /// The shard of `owner`, if it can be had now without overtaking anything.
-    fn shard(&mut self, owner: usize) -> Option<&mut Shard> {
+    /// The shard of `owner`, if it can be had now without overtaking anything; and those who watch.
+    fn shard(&mut self, owner: usize) -> Option<(&mut Shard, &mut Watch)> {
         if owner == self.me {
-            return Some(&mut self.own);
+            return Some((&mut self.own, self.watch));
         }
         if self.outboxes.is_under_way(owner) {
             return None;
@@ -169,12 +196,13 @@ impl<'m> Reach<'m> {
         self.lent(owner)
     }
 
-    fn lent(&mut self, owner: usize) -> Option<&mut Shard> {
+    fn lent(&mut self, owner: usize) -> Option<(&mut Shard, &mut Watch)> {
         if self.borrowed.as_ref().is_none_or(|&(core, _)| core != owner) {
             self.borrowed = None;
             self.borrowed = Some((owner, self.mesh.place(owner).shard.borrow()?));
         }
-        self.borrowed.as_mut().map(|(_, shard)| &mut **shard)
+        let (_, shard) = self.borrowed.as_mut()?;
+        Some((shard, self.watch))
     }
 }
 
@@ -182,7 +210,7 @@ impl Shards for Reach<'_> {
     fn execute<R>(&mut self, ask: &Ask<'_>, write: impl FnOnce(&Reply<'_>) -> R) -> Option<R> {
         let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
         match self.shard(owner) {
-            Some(shard) => Some(write(&shard.execute(&ask.request, now))),
+            Some((shard, watch)) => Some(witness::execute(shard, watch, ask, None, now, write)),
             None => {
                 self.outboxes.push(owner, ask, None);
                 None
@@ -197,18 +225,25 @@ impl Shards for Reach<'_> {
         }
     }
 
-    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
-        let (owner, now) = (request.hash.owner(self.mesh.cores()), self.now);
+    fn reserve(&mut self, ask: &Ask<'_>, value_size: usize) -> Reserved {
+        let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
         // The session has nothing under way, so a reservation overtakes nothing, whatever others have sent.
         let shard = if owner == self.me {
-            Some(&mut *self.own)
+            Some((&mut *self.own, &mut *self.watch))
         } else {
             self.lent(owner)
         };
-        match shard.map(|shard| shard.reserve(request, value_size, now)) {
-            Some(Reserve::Reserved(reservation)) => Reserved::Memory(reservation),
-            Some(Reserve::Refused(reply)) => Reserved::Refused(reply),
-            Some(Reserve::Again) | None => Reserved::Busy,
+        let Some((shard, watch)) = shard else {
+            return Reserved::Busy;
+        };
+        let reserve = match watch.is_on() {
+            false => shard.reserve(&ask.request, value_size, now),
+            true => witness::reserve(shard, watch, ask, value_size, now),
+        };
+        match reserve {
+            Reserve::Reserved(reservation) => Reserved::Memory(reservation),
+            Reserve::Refused(reply) => Reserved::Refused(reply),
+            Reserve::Again => Reserved::Busy,
         }
     }
 
@@ -220,7 +255,7 @@ impl Shards for Reach<'_> {
     ) -> Option<R> {
         let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
         match self.shard(owner) {
-            Some(shard) => Some(write(&shard.commit(reservation, &ask.request, now))),
+            Some((shard, watch)) => Some(witness::execute(shard, watch, ask, Some(reservation), now, write)),
             None => {
                 self.outboxes.push(owner, ask, Some(reservation));
                 None
@@ -246,7 +281,15 @@ impl Shards for Reach<'_> {
             }
             return self.mesh.cores();
         }
-        carry_out(&mut self.own, order, self.now, counters, totals);
+        let mut order = order;
+        match order {
+            Order::Watch(streams) => {
+                let all = self.watch.admit(connection, streams);
+                self.heed(self.me, all);
+                order = Order::Watch(all);
+            }
+            _ => self.carry_out_here(order, counters, totals),
+        }
         for core in (0..self.mesh.cores()).filter(|&core| core != self.me) {
             self.mesh.send(
                 core,
@@ -277,6 +320,20 @@ impl Shards for Reach<'_> {
     }
 }
 
+/// Writes a reply that has to travel: a large value's pages by reference, everything else copied.
+pub fn put_reply(out: &mut Output, ask: &Ask<'_>, reply: &Reply<'_>) {
+    let Ask {
+        request,
+        spelling,
+        text,
+        ..
+    } = ask;
+    let left = protocol::write(out.bytes(), *spelling, request.key, text, reply, VALUE_APART_MIN);
+    if let Some(Tail { value, end }) = left {
+        out.put_value(&value, 0, end);
+    }
+}
+
 /// What an order comes to on one core: what it has to report is added to `totals`.
 pub fn carry_out(
     shard: &mut Shard,
@@ -303,6 +360,8 @@ pub fn carry_out(
         Order::Detail(on) => shard.set_detail(on),
         Order::Prefixes => totals.more = More::Prefixes(shard.prefixes().clone()),
         Order::MemoryLimit(bytes) => shard.set_memory_limit(bytes, now),
+        // A shard alone has nobody to tell.
+        Order::Watch(_) => {}
         Order::Slice { walk, from } => totals.more = More::Slice(take_slice(shard, walk, from, now)),
         Order::Connections | Order::Clock(_) => unreachable!("{order:?} is the event loop's to carry out"),
     }

@@ -236,6 +236,7 @@ pub(super) fn parse<'a>(input: &'a [u8], seed: &KeySeed, state: &mut State) -> P
             word: None,
             spelling: Spelling::Binary { opcode: 0, opaque: 0 },
             size: input.len(),
+            asked: false,
         };
     }
     let Some((header, body)) = input.split_at_checked(HEADER_SIZE) else {
@@ -254,6 +255,7 @@ pub(super) fn parse<'a>(input: &'a [u8], seed: &KeySeed, state: &mut State) -> P
         word: Some(word),
         spelling,
         size: input.len(),
+        asked: false,
     };
     let Some(value_size) = body_size.checked_sub(key_size + extras_size) else {
         return hangup(Word::Unknown);
@@ -375,6 +377,7 @@ fn command<'a>(
                 word: (opcode == opcode::QUIT).then_some(Word::Ok),
                 spelling,
                 size,
+                asked: true,
             };
         }
         Verb::Noop => Err(Word::Noop),

@@ -385,9 +385,11 @@ pub(super) fn with_value<'a>(
     let size = line_size + value_size + 2;
     if let Some(block) = input.get(line_size..size) {
         if !block.ends_with(b"\r\n") {
-            return Parsed::Say {
-                word: Word::BadDataChunk,
+            return Parsed::BadEnd {
+                request,
                 spelling,
+                text,
+                value_size,
                 size,
             };
         }
@@ -417,7 +419,11 @@ fn delete<'a>(size: usize, mut tokens: Tokens<'a>, seed: &KeySeed) -> Parsed<'a>
     let Some(key) = tokens.next() else {
         return say(Word::BadLine, size);
     };
-    let silent = lex::says_noreply(tokens.rest());
+    // The line's last word counts, and that may be the key.
+    let silent = match lex::after_spaces(tokens.rest()) {
+        [] => key == b"noreply",
+        _ => lex::says_noreply(tokens.rest()),
+    };
     let spelling = Spelling::classic(silent);
     let well_formed = match (tokens.next(), tokens.next(), tokens.next()) {
         (None, ..) | (Some(b"0"), None, _) => true,
@@ -536,7 +542,7 @@ fn server_command<'a>(word: &[u8], line: &'a [u8], size: usize, mut tokens: Toke
                 b"version" => Ok(Control::Version),
                 b"stats" => control::stats(tokens),
                 b"watch" => control::watch(tokens),
-                _ => return hangup(size),
+                _ => return quit(size),
             }
         }
         _ => {
@@ -572,5 +578,16 @@ fn hangup(size: usize) -> Parsed<'static> {
         word: None,
         spelling: Spelling::CLASSIC,
         size,
+        asked: false,
+    }
+}
+
+/// Closes because the client says so.
+fn quit(size: usize) -> Parsed<'static> {
+    Parsed::Hangup {
+        word: None,
+        spelling: Spelling::CLASSIC,
+        size,
+        asked: true,
     }
 }

@@ -85,6 +85,8 @@ pub enum Slabs {
         source: i32,
         target: i32,
     },
+    /// To be refused with [`Word::BadLine`], after it was checked that reassignment is enabled at all.
+    ReassignUnreadable,
     /// 0 to 2.
     Automove(u32),
     AutomoveRatio(f64),
@@ -164,8 +166,30 @@ impl Streams {
     pub const PROXYEVENTS: Streams = Streams(1 << 8);
     pub const PROXYUSER: Streams = Streams(1 << 9);
 
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// The stream of this index, below [`Streams::COUNT`].
+    pub fn at(index: usize) -> Streams {
+        Streams(1 << index)
+    }
+
+    /// The index of a single stream.
+    pub fn index(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
+
     pub fn contains(self, other: Streams) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those of either.
+    pub fn and(self, other: Streams) -> Streams {
+        Streams(self.0 | other.0)
     }
 
     fn parse(token: &[u8]) -> Option<Streams> {
@@ -286,10 +310,12 @@ pub(super) fn stats(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
 /// `slabs automove <0|1|2> | ratio <f> | freeratio <f> | window <n>`
 pub(super) fn slabs(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
     let slabs = match (tokens.next(), tokens.next(), tokens.next()) {
-        (Some(b"reassign"), Some(source), Some(target)) => Slabs::Reassign {
-            source: number::strict_i32(source).ok_or(Word::BadLine)?,
-            target: number::strict_i32(target).ok_or(Word::BadLine)?,
-        },
+        (Some(b"reassign"), Some(source), Some(target)) if tokens.next().is_none() => {
+            match (number::strict_i32(source), number::strict_i32(target)) {
+                (Some(source), Some(target)) => Slabs::Reassign { source, target },
+                _ => Slabs::ReassignUnreadable,
+            }
+        }
         (Some(b"automove"), Some(b"ratio"), token) => {
             Slabs::AutomoveRatio(token.and_then(number::fraction).ok_or(Word::Error)?)
         }
@@ -297,7 +323,7 @@ pub(super) fn slabs(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
             Slabs::AutomoveFreeratio(token.and_then(number::fraction).ok_or(Word::Error)?)
         }
         (Some(b"automove"), Some(b"window"), token) => {
-            match token.and_then(number::strict_u32).ok_or(Word::Error)? {
+            match token.and_then(number::strict_u32).ok_or(Word::BadLine)? {
                 window @ 3..=1800 => Slabs::AutomoveWindow(window),
                 _ => return Err(Word::AutomoveWindow),
             }

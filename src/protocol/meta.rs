@@ -64,14 +64,29 @@ struct Flags<'a> {
     delta: Option<u64>,
     mode: Option<&'a [u8]>,
     opaque_is_long: bool,
+    /// One begins with what is no letter: the line is wrong, whatever the verb.
+    has_no_letter: bool,
 }
 
 impl<'a> Flags<'a> {
-    /// Reads the flags of `text`, of which there may be `flags_max`.
-    fn read(&mut self, text: &'a [u8], flags_max: usize) -> Result<(), Word> {
-        for (index, (letter, token)) in flags(text).enumerate() {
-            if index == flags_max {
-                return Err(Word::FlagsTooLong);
+    /// Reads the flags of `text`, of which there may be `flags_max`. `decode` says whether the key is what b says of it.
+    ///
+    /// A letter that is unknown or there twice ends the reading. Of several bad tokens the last one is named.
+    fn read(
+        &mut self,
+        text: &'a [u8],
+        flags_max: usize,
+        mut decode: impl FnMut() -> bool,
+    ) -> Result<(), Word> {
+        // Every flag takes a blank and a letter, at least.
+        if text.len() > 2 * flags_max && flags(text).nth(flags_max).is_some() {
+            return Err(Word::FlagsTooLong);
+        }
+        let mut wrong = None;
+        for (letter, token) in flags(text) {
+            if !matches!(letter, b'0'..=b'9' | b'A'..=b'z') {
+                self.has_no_letter = true;
+                return Err(Word::BadLine);
             }
             let bit = match letter.wrapping_sub(b'A') {
                 shift @ 0..64 => 1 << shift,
@@ -84,23 +99,58 @@ impl<'a> Flags<'a> {
                 return Err(Word::DuplicateFlag);
             }
             self.seen |= bit;
-            let seconds = || digits::strict_i32(token).ok_or(Word::BadToken);
-            let unique = || digits::strict_u64(token).ok_or(Word::BadToken);
-            match letter {
-                b'T' => self.exptime = Some(Exptime(seconds()?.into())),
-                b'N' => self.vivify = Some(Exptime(seconds()?.into())),
-                b'R' => self.recache_below = Some(seconds()?),
-                b'C' => self.cas = Some(unique()?),
-                b'E' => self.cas_new = Some(unique()?).filter(|&unique| unique != 0),
-                b'F' => self.client_flags = Some(digits::strict_u32(token).ok_or(Word::BadLine)?),
-                b'J' => self.initial = Some(digits::strict_u64(token).ok_or(Word::InvalidInitial)?),
-                b'D' => self.delta = Some(digits::strict_u64(token).ok_or(Word::InvalidMetaDelta)?),
-                b'M' => self.mode = Some(token),
-                b'O' => self.opaque_is_long = token.len() >= OPAQUE_SIZE_MAX,
-                _ => {}
-            }
+            let seconds = || digits::strict_i32(token);
+            let unique = || digits::strict_u64(token);
+            let refusal = match letter {
+                b'T' => {
+                    self.exptime = seconds().map(|seconds| Exptime(seconds.into()));
+                    self.exptime.is_none().then_some(Word::BadToken)
+                }
+                b'N' => {
+                    self.vivify = seconds().map(|seconds| Exptime(seconds.into()));
+                    self.vivify.is_none().then_some(Word::BadToken)
+                }
+                b'R' => {
+                    self.recache_below = seconds();
+                    self.recache_below.is_none().then_some(Word::BadToken)
+                }
+                b'C' => {
+                    self.cas = unique();
+                    self.cas.is_none().then_some(Word::BadToken)
+                }
+                b'E' => {
+                    let asked = unique();
+                    self.cas_new = asked.filter(|&unique| unique != 0);
+                    asked.is_none().then_some(Word::BadToken)
+                }
+                b'F' => {
+                    self.client_flags = digits::strict_u32(token);
+                    // What was wrong before it is named, if anything was.
+                    let named = wrong.unwrap_or(Word::BadLine);
+                    self.client_flags.is_none().then_some(named)
+                }
+                b'J' => {
+                    self.initial = unique();
+                    self.initial.is_none().then_some(Word::InvalidInitial)
+                }
+                b'D' => {
+                    self.delta = unique();
+                    self.delta.is_none().then_some(Word::InvalidMetaDelta)
+                }
+                b'b' => (!decode()).then_some(Word::BadKeyEncoding),
+                b'M' => {
+                    self.mode = Some(token);
+                    None
+                }
+                b'O' => {
+                    self.opaque_is_long = token.len() >= OPAQUE_SIZE_MAX;
+                    None
+                }
+                _ => None,
+            };
+            wrong = refusal.or(wrong);
         }
-        Ok(())
+        wrong.map_or(Ok(()), Err)
     }
 
     fn has(&self, letter: u8) -> bool {
@@ -251,31 +301,36 @@ fn request<'a>(
     seed: &KeySeed,
     scratch: &'a Scratch,
 ) -> Result<(Request<'a>, Spelling), Word> {
-    if key.len() > KEY_SIZE_MAX {
-        return Err(Word::BadLine);
-    }
     let mut flags = Flags::default();
-    match verb {
-        MetaVerb::Get | MetaVerb::Delete => flags.read(text, TOKENS_MAX - 2)?,
-        MetaVerb::Set => flags.read(text, TOKENS_MAX - 3)?,
-        MetaVerb::Arithmetic => {
-            let read = flags.read(text, TOKENS_MAX - 2);
-            read.map_err(|_| Word::InvalidOrDuplicateFlag)?;
-        }
+    let mut plain = key;
+    let mut decode = || {
+        let decoded = scratch.decode(key);
+        plain = decoded.unwrap_or_default();
+        decoded.is_some()
+    };
+    let read = match verb {
+        _ if key.len() > KEY_SIZE_MAX => Err(Word::BadLine),
+        MetaVerb::Get | MetaVerb::Delete | MetaVerb::Arithmetic => flags.read(text, TOKENS_MAX - 2, decode),
+        MetaVerb::Set => flags.read(text, TOKENS_MAX - 3, decode),
         // Only b has a meaning, and nothing else is looked at.
-        MetaVerb::Debug => {
-            if self::flags(text).any(|(letter, _)| letter == b'b') {
-                flags.seen = 1 << (b'b' - b'A');
+        MetaVerb::Debug if self::flags(text).any(|(letter, _)| letter == b'b') => {
+            flags.seen = 1 << (b'b' - b'A');
+            if decode() {
+                Ok(())
+            } else {
+                Err(Word::BadKeyEncoding)
             }
         }
+        MetaVerb::Debug => Ok(()),
+    };
+    match verb {
+        MetaVerb::Arithmetic if !flags.has_no_letter => read.map_err(|_| Word::InvalidOrDuplicateFlag)?,
+        _ => read?,
     }
     if flags.opaque_is_long {
         return Err(Word::OpaqueTooLong);
     }
-    let key = match flags.has(b'b') {
-        false => key,
-        true => scratch.decode(key).ok_or(Word::BadKeyEncoding)?,
-    };
+    let key = plain;
     let request = Request {
         key,
         hash: seed.hash(key),
@@ -338,6 +393,10 @@ pub(super) fn write<'r>(
         Reply::Hit(hit) => {
             let unchanged = compares && compared(text) == Some(hit.cas);
             return self::hit(out, key, text, hit, with_value && !unchanged, apart_from);
+        }
+        Reply::Miss if verb == MetaVerb::Debug => {
+            out.extend_from_slice(b"EN\r\n");
+            return None;
         }
         Reply::Miss if quiet => return None,
         Reply::Miss => {
@@ -412,7 +471,8 @@ fn hit<'r>(
     } else {
         out.extend_from_slice(b"HD");
     }
-    let mut left = hit.left_before;
+    // An item that this request made has no time of its own until N gives it one.
+    let mut left = hit.left_before.filter(|_| !hit.vivified);
     for (letter, token) in flags(text) {
         match letter {
             b'T' => left = hit.left_after,
@@ -501,8 +561,9 @@ fn number_after(out: &mut Vec<u8>, name: &[u8], number: Option<impl itoa::Intege
     }
 }
 
+/// -1 is for ever, so nothing that has passed may say it.
 fn put_left(out: &mut Vec<u8>, left: Option<i64>) {
-    number_after(out, b"t", Some(left.unwrap_or(-1)));
+    number_after(out, b"t", Some(left.map_or(-1, |left| left.max(0))));
 }
 
 fn put_key(out: &mut Vec<u8>, key: &[u8], is_binary: bool) {

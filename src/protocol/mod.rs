@@ -12,7 +12,8 @@
 //!
 //! Parsing and writing stand side by side: `classic` reads and `reply` writes the classic lines, `meta` and
 //! `binary` do both. `lex`, `number` and `base64` cut and convert tokens; `words` holds every fixed string,
-//! `control` the commands that concern no key, `fleet` those about the published ring, `spelling` what a reply must know of its request.
+//! `control` the commands that concern no key, `fleet` those about the published ring, `spelling` what a reply must know
+//! of its request, `watch` what watchers read.
 
 mod base64;
 mod binary;
@@ -25,6 +26,8 @@ mod meta;
 mod number;
 mod reply;
 mod spelling;
+mod uri;
+pub mod watch;
 mod words;
 
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub use reply::{
     write, write_ok, write_reset, write_sasl, write_stat, write_stat_text, write_stats_end, write_version,
 };
 pub use spelling::{MetaVerb, Spelling};
+pub use uri::uri_encode;
 pub use words::{Word, say};
 
 use std::cell::OnceCell;
@@ -80,6 +84,15 @@ pub enum Parsed<'a> {
         crlf: bool,
         line_size: usize,
     },
+    /// A store whose value is all here and does not end as it should. `size` bytes of input are consumed. What is
+    /// wrong with its size is said first, as of a value that arrives apart: then [`Word::BadDataChunk`].
+    BadEnd {
+        request: Request<'a>,
+        spelling: Spelling,
+        text: &'a [u8],
+        value_size: usize,
+        size: usize,
+    },
     /// A word to the server as a whole.
     Control {
         control: Control<'a>,
@@ -102,6 +115,8 @@ pub enum Parsed<'a> {
         word: Option<Word>,
         spelling: Spelling,
         size: usize,
+        /// Whether the client asked for it.
+        asked: bool,
     },
 }
 

@@ -102,9 +102,8 @@ pub(super) fn put_value<'r>(
             end,
         });
     }
-    out.extend_from_slice(hit.value.first);
-    for page in hit.value.rest {
-        out.extend_from_slice(page);
+    for piece in hit.value.pieces() {
+        out.extend_from_slice(piece);
     }
     out.extend_from_slice(end);
     None

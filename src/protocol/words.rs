@@ -70,8 +70,6 @@ pub enum Word {
     CrawlerDisabled,
     /// `lru_crawler enable` when it is.
     CrawlerStart,
-    /// `lru_crawler disable` when it is.
-    CrawlerStop,
     CrawlerSleep,
     CrawlerBusy,
     BadClass,
@@ -161,7 +159,6 @@ impl Word {
             Word::LruFactors => "ERROR hot/warm age factors must be greater than 0\r\n",
             Word::CrawlerDisabled => "CLIENT_ERROR lru crawler disabled\r\n",
             Word::CrawlerStart => "ERROR failed to start lru crawler thread\r\n",
-            Word::CrawlerStop => "ERROR failed to stop lru crawler thread\r\n",
             Word::CrawlerSleep => "CLIENT_ERROR sleep must be one second or less\r\n",
             Word::CrawlerBusy => "BUSY currently processing crawler request\r\n",
             Word::BadClass => "BADCLASS invalid class id\r\n",

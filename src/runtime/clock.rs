@@ -1,6 +1,6 @@
 //! The server's clock: the one place where time is read.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::protocol::DebugTime;
 use crate::time::{Now, Seconds};
@@ -19,15 +19,18 @@ pub struct Clock {
 impl Clock {
     /// Starts now. All cores share one clock, by copy.
     pub fn start() -> Clock {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let unix = Clock::wall().as_secs();
         Clock {
             started: Instant::now(),
             unix_start: unix.saturating_sub(u64::from(Seconds::START.0)),
             moved: 0,
             stopped_at: None,
         }
+    }
+
+    /// The time of day that the machine shows, since 1970.
+    pub fn wall() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     pub fn now(&self) -> Now {

@@ -1,13 +1,15 @@
 //! `stats conns`: what there is to say of every socket, in memcached's lines.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname};
 
-use super::core::Connection;
+use super::connection::Connection;
 use super::datagrams::Datagrams;
 use super::slots::Slots;
+use crate::protocol::watch::Peer;
 use crate::session::statistics::Facts;
 use crate::time::{Now, Seconds};
 
@@ -76,6 +78,12 @@ fn describe(fd: i32, address: &str, local: Option<&str>, state: &str, idle: u32)
     text.into_bytes()
 }
 
+/// The other end's address; none on a unix socket.
+pub(super) fn peer(socket: BorrowedFd<'_>) -> Peer {
+    let address = getpeername(socket).ok().flatten();
+    Peer(address.and_then(|address| SocketAddr::try_from(address).ok()))
+}
+
 fn peer_name(socket: BorrowedFd<'_>) -> String {
     getpeername(socket)
         .ok()
@@ -89,9 +97,9 @@ pub fn local_name(socket: BorrowedFd<'_>) -> String {
 }
 
 fn name(address: &SocketAddrAny) -> String {
-    match std::net::SocketAddr::try_from(address.clone()) {
-        Ok(std::net::SocketAddr::V4(address)) => format!("tcp:{address}"),
-        Ok(std::net::SocketAddr::V6(address)) => format!("tcp6:{address}"),
+    match SocketAddr::try_from(address.clone()) {
+        Ok(SocketAddr::V4(address)) => format!("tcp:{address}"),
+        Ok(SocketAddr::V6(address)) => format!("tcp6:{address}"),
         Err(_) => match rustix::net::SocketAddrUnix::try_from(address.clone()) {
             Ok(unix) => {
                 let path = unix.path_bytes().unwrap_or_default();

@@ -1,113 +1,31 @@
 //! One core, whatever its event loop: its connections' sessions, its mailbox, its side of the mesh.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
+use log::debug;
 
+use super::connection::{Connection, Plan, note, resume_later};
 use super::datagrams::{self, Datagrams, Received};
 use super::doors::{Doors, Visitor};
 use super::slots::Slots;
 use super::tls::{Met, Opened, Tls, TlsConfigs};
 use super::{Clock, Listener, conns};
 use crate::hash::KeySeed;
-use crate::mesh::{Batch, Entrance, Letter, Mesh, Outboxes, Reach, Waiting, Wakes};
+use crate::mesh::{Batch, Entrance, Letter, Mesh, Outboxes, Reach, Waiting, Wakes, Watch};
 use crate::protocol;
+use crate::protocol::watch::{Event, Peer};
 use crate::session::statistics::{Facts, More, Totals};
-use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Rules, Session, Stall, Wire};
+use crate::session::watch::{Lines, WATCHERS_MAX};
+use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Output, Rules, Session, Stall, Wire};
 use crate::time::{Now, Seconds};
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
 const LETTERS_PER_TURN: usize = 16;
-
-/// A connection: the session and what the event loop keeps about its socket.
-pub struct Connection<S> {
-    pub session: Session,
-    pub socket: S,
-    /// The client has sent all it will.
-    pub ended: bool,
-    /// Whether it is on the list of those to be looked at after the turn.
-    is_noted: bool,
-    /// Whether it is on the list of those to be resumed.
-    is_to_resume: bool,
-    /// When bytes last came from the client.
-    pub last_heard: Seconds,
-    /// The loop has taken output that has not gone yet.
-    is_sending_apart: bool,
-    /// There for who came by an entrance of TLS: nothing but what it has sealed may be sent.
-    tls: Option<Box<Tls>>,
-    /// There for a socket of datagrams, which is no client's.
-    pub(super) datagrams: Option<Box<Datagrams>>,
-}
-
-/// What the event loop is to do with a connection after a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Go on reading.
-    Read,
-    /// Too much is waiting here: do not read.
-    Hold,
-    /// Send what is left to send, then close.
-    Close,
-}
-
-impl<S> Connection<S> {
-    fn new(id: ConnectionId, socket: S, seed: KeySeed, rules: &Rules, now: Now) -> Connection<S> {
-        Connection {
-            session: Session::new(id, seed, rules),
-            socket,
-            ended: false,
-            is_noted: false,
-            is_to_resume: false,
-            last_heard: now.seconds,
-            is_sending_apart: false,
-            tls: None,
-            datagrams: None,
-        }
-    }
-
-    /// The bytes that the loop may send now.
-    pub fn output(&self) -> &[u8] {
-        match (&self.tls, &self.datagrams) {
-            (Some(tls), _) => tls.sealed(),
-            (None, Some(_)) => &[],
-            (None, None) => self.session.output(),
-        }
-    }
-
-    /// Takes the output away, for a send that the kernel finishes in its own time ([`Core::sent_apart`]).
-    pub fn take_output(&mut self) -> Vec<u8> {
-        self.is_sending_apart = true;
-        match &mut self.tls {
-            Some(tls) => tls.take_sealed(),
-            None => self.session.take_output(),
-        }
-    }
-
-    /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn.
-    fn is_idle(&self, now: Seconds, timeout: u32) -> bool {
-        now.since(self.last_heard) > timeout
-            && self.session.awaits_command()
-            && self.session.output().is_empty()
-            && !(self.is_sending_apart || self.ended || self.datagrams.is_some())
-    }
-
-    pub fn plan(&self) -> Plan {
-        let all_served = self.session.is_settled();
-        if self.datagrams.is_some() {
-            return if all_served { Plan::Read } else { Plan::Hold };
-        }
-        if all_served && (self.session.is_closing() || self.ended) {
-            Plan::Close
-        } else if self.session.wants_no_input() || self.session.is_closing() || self.ended {
-            Plan::Hold
-        } else {
-            Plan::Read
-        }
-    }
-}
 
 /// One core's state between turns.
 pub struct Core<S> {
@@ -123,6 +41,7 @@ pub struct Core<S> {
     outboxes: Outboxes,
     waiting: Waiting,
     wakes: Wakes,
+    watch: Watch,
     buffers: Buffers,
     counters: Counters,
     connections: Slots<Connection<S>>,
@@ -184,6 +103,7 @@ impl<S: Wire + AsFd> Core<S> {
             tls,
         } = parts;
         let cores = mesh.cores();
+        let watch = Watch::new(me, mesh.clone(), facts.clone(), Clock::wall, rules.lines_size_max);
         Core {
             me,
             mesh,
@@ -197,6 +117,7 @@ impl<S: Wire + AsFd> Core<S> {
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
             wakes: Wakes::default(),
+            watch,
             buffers: Buffers::default(),
             counters: Counters::default(),
             connections: Slots::new(),
@@ -235,6 +156,7 @@ impl<S: Wire + AsFd> Core<S> {
             &mut self.outboxes,
             &mut self.waiting,
             &mut self.wakes,
+            &mut self.watch,
         );
         Turn {
             me: self.me,
@@ -276,7 +198,9 @@ impl<S: Wire + AsFd> Core<S> {
             if connection.tls.as_ref().is_some_and(|tls| tls.is_late(now)) {
                 self.counters.ssl_handshake_errors += 1;
             } else if timeout > 0 && connection.is_idle(now, timeout) {
+                debug!("Closing idle connection {}", id.index);
                 self.counters.idle_kicks += 1;
+                connection.was_silent = true;
             } else {
                 continue;
             }
@@ -330,8 +254,10 @@ impl<S: Wire + AsFd> Core<S> {
     }
 
     /// Wakes the cores that were sent letters and sleep, by `ring`.
-    pub fn wake_peers(&mut self, ring: impl FnMut(usize)) {
-        self.wakes.ring(&self.mesh, ring);
+    pub fn wake_peers(&mut self, mut ring: impl FnMut(usize)) {
+        self.wakes.ring(&self.mesh, &mut ring);
+        self.watch.send();
+        self.watch.ring(ring);
     }
 
     /// The connections to be looked at after the turn; their output is ready to be sent. Swapped with an empty list, so
@@ -349,27 +275,30 @@ impl<S: Wire + AsFd> Core<S> {
         }
     }
 
-    /// Seals what the session has to say, if all that was sealed before has gone.
+    /// Seals some of what the session has to say, if all that was sealed before has gone.
     fn seal(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let is_last = connection.plan() == Plan::Close;
         let Some(tls) = connection.tls.as_deref_mut() else {
             return;
         };
         if connection.is_sending_apart || !tls.sealed().is_empty() {
             return;
         }
-        let session = &mut connection.session;
-        if tls.has_failed() {
-            // Nobody can read it.
-            self.buffers.give(session.take_output());
+        let takes_more = !tls.is_sealing();
+        if takes_more {
+            let output = connection.session.take_output();
+            self.counters.bytes_written += output.size() as u64;
+            tls.take_output(output);
         }
-        tls.seal(session.output(), is_last, &mut self.buffers);
-        session.sent_all(&mut self.buffers, &mut self.counters);
-        if session.waits_for_output() {
+        tls.seal(&mut self.buffers);
+        if takes_more && connection.session.waits_for_output() {
             resume_later(connection, id, &mut self.to_resume);
+        }
+        let is_last = connection.plan() == Plan::Close;
+        if let Some(tls) = connection.tls.as_deref_mut().filter(|_| is_last) {
+            tls.say_last_word(&mut self.buffers);
         }
     }
 
@@ -395,20 +324,24 @@ impl<S: Wire + AsFd> Core<S> {
             return;
         };
         match &mut connection.tls {
-            Some(tls) => self.buffers.give(tls.take_sealed()),
+            Some(tls) => self.buffers.give(tls.take_sealed().into_buffer()),
             None => connection.session.sent_all(&mut self.buffers, &mut self.counters),
+        }
+        if connection.has_unsealed() {
+            note(connection, id, &mut self.noted);
         }
         self.look_again(id);
     }
 
-    /// `size` bytes of an output that the loop took ([`Session::take_output`]) have gone; the buffer is free.
-    pub fn sent_apart(&mut self, id: ConnectionId, size: usize, buffer: Vec<u8>) {
-        self.buffers.give(buffer);
+    /// An output that the loop took ([`Connection::take_output`]) has gone, or never will.
+    pub fn sent_apart(&mut self, id: ConnectionId, output: Output) {
+        let sent = output.sent() as u64;
+        self.buffers.give(output.into_buffer());
         let now = self.second;
         if let Some(connection) = self.connections.get_mut(id) {
-            // What was sealed has been counted as it was before.
+            // What is sealed has been counted as it was before.
             if connection.tls.is_none() {
-                self.counters.bytes_written += size as u64;
+                self.counters.bytes_written += sent;
             }
             connection.is_sending_apart = false;
             // Who is slow to read is not idle.
@@ -432,7 +365,16 @@ impl<S: Wire + AsFd> Core<S> {
     /// Forgets a connection; hands its socket back to be closed.
     pub fn close(&mut self, id: ConnectionId) -> Option<S> {
         let mut connection = self.connections.remove(id)?;
+        debug!("<{} connection closed.", id.index);
         connection.session.close(&mut self.buffers);
+        if connection.session.is_watcher() {
+            self.watch.dismiss(id);
+        }
+        self.watch.tell(&Event::Closed {
+            peer: connection.peer,
+            reason: connection.close_reason(),
+            client: connection.socket.as_fd().as_raw_fd(),
+        });
         self.counters.curr_connections -= 1;
         let mesh = self.mesh.clone();
         for core in mesh.connection_ended() {
@@ -471,20 +413,6 @@ impl<S: Wire + AsFd> Core<S> {
     }
 }
 
-fn note<S>(connection: &mut Connection<S>, id: ConnectionId, noted: &mut Vec<ConnectionId>) {
-    if !connection.is_noted {
-        connection.is_noted = true;
-        noted.push(id);
-    }
-}
-
-fn resume_later<S>(connection: &mut Connection<S>, id: ConnectionId, to_resume: &mut VecDeque<ConnectionId>) {
-    if !connection.is_to_resume {
-        connection.is_to_resume = true;
-        to_resume.push_back(id);
-    }
-}
-
 /// A core at work, with its shard in hand.
 pub struct Turn<'a, S> {
     me: usize,
@@ -514,8 +442,10 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
         let met = Tls::meet(entrance, self.tls, now.seconds);
-        self.connections.insert(|id| {
-            let connection = Connection::new(id, socket, seed, rules, now);
+        let (peer, client) = (conns::peer(socket.as_fd()), socket.as_fd().as_raw_fd());
+        self.reach.watch().tell(&Event::Opened { peer, client });
+        let opened = self.connections.insert(|id| {
+            let connection = Connection::new(id, socket, peer, seed, rules, now);
             match met {
                 Met::Plain => connection,
                 Met::Tls(tls) => Connection {
@@ -527,15 +457,18 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                     ..connection
                 },
             }
-        })
+        });
+        debug!("<{} new client connection on core {}", opened.index, self.me);
+        opened
     }
 
     /// A socket of datagrams is to be served; it is no connection.
     pub fn open_datagrams(&mut self, socket: S) -> ConnectionId {
         let (seed, rules, now) = (self.seed, self.datagram_rules, self.now);
+        let peer = Peer(None);
         self.connections.insert(|id| Connection {
-            datagrams: Some(Box::new(Datagrams::new())),
-            ..Connection::new(id, socket, seed, rules, now)
+            datagrams: Some(Box::new(Datagrams::new(socket.as_fd()))),
+            ..Connection::new(id, socket, peer, seed, rules, now)
         })
     }
 
@@ -579,13 +512,15 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             return;
         };
         let session = &mut connection.session;
-        let is_too_long = session.is_too_long();
-        if !is_too_long && !session.has_all_replies() {
+        let is_cut = session.is_too_long();
+        if !is_cut && !session.has_all_replies() {
             return;
         }
         let socket = connection.socket.as_fd();
-        let reply = session.take_output();
-        let sent = if is_too_long {
+        let output = session.take_output();
+        let is_cut = is_cut || output.size() > datagrams::REPLY_SIZE_MAX;
+        let reply = output.into_bytes();
+        let sent = if is_cut {
             let mut words = Vec::new();
             protocol::say(&mut words, session.spelling(), datagrams::TOO_LONG);
             datagrams.reply(socket, &words)
@@ -596,10 +531,11 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         };
         self.counters.bytes_written += sent;
         self.buffers.give(reply);
-        if is_too_long || session.is_settled() {
+        if is_cut || session.is_settled() {
             // What is left of the datagram is no command, or is not to be served.
             session.close(self.buffers);
-            *session = Session::new(id, self.seed, self.datagram_rules);
+            let client = connection.socket.as_fd().as_raw_fd();
+            *session = Session::new(id, client, self.seed, self.datagram_rules);
         }
     }
 
@@ -626,6 +562,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         });
         self.counters.add(&counts);
         if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_failed |= tls.has_failed();
             connection.tls = Some(tls);
             connection.ended |= opened == Opened::Ended;
             note(connection, id, self.noted);
@@ -638,6 +575,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             connection.ended = true;
             note(connection, id, self.noted);
         }
+    }
+
+    /// Receiving has failed: there is nobody to talk to.
+    pub fn failed(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_failed = true;
+        }
+        self.ended(id);
     }
 
     /// Goes on with the sessions whose reason to wait may be gone.
@@ -693,6 +638,8 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                         }
                     });
                 }
+                Letter::Lines(lines) => self.tell_watchers(lines),
+                Letter::LinesRead { from, lines } => self.reach.watch().came_back(from, lines),
                 Letter::Connection(socket, entrance) => {
                     arrived(self, Arrival::Connection(socket, entrance));
                 }
@@ -702,6 +649,23 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                 Letter::Stop => *self.is_stopping = true,
             }
         }
+    }
+
+    /// Shows this core's watchers what some core has for them.
+    fn tell_watchers(&mut self, lines: Box<Lines>) {
+        let watchers: ArrayVec<_, WATCHERS_MAX> = self.reach.watch().watchers().collect();
+        for id in watchers {
+            // One who has sent all it will is leaving.
+            if self
+                .connections
+                .get_mut(id)
+                .is_some_and(|connection| !connection.ended)
+            {
+                self.serve(id, |session, desk| session.tell(&lines, desk));
+            }
+        }
+        let from = self.me;
+        self.reach.post(lines.from, Letter::LinesRead { from, lines });
     }
 
     /// Carries out an order that takes what only the event loop has.
@@ -743,12 +707,14 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         *self.is_behind = self.reach.finish();
     }
 
-    fn deliver(&mut self, batch: Box<Batch>) {
-        for (answer, bytes) in batch.answers() {
+    fn deliver(&mut self, mut batch: Box<Batch>) {
+        let (answers, output) = batch.answers();
+        for answer in answers {
             let Some(connection) = self.connections.get_mut(answer.connection) else {
                 continue;
             };
-            connection.session.answer(answer.gap, bytes, self.buffers);
+            let (gap, places) = (answer.gap, answer.places);
+            connection.session.answer(gap, output, places, self.buffers);
             if connection.session.has_all_answers() {
                 resume_later(connection, answer.connection, self.to_resume);
             }

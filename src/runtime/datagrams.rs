@@ -14,9 +14,10 @@
 //!
 //! Who can reach such a port can have replies sent to anybody: that is why there is none unless -U asks for it.
 
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, getsockname, recvfrom, sendto};
 
 use crate::protocol::Word;
 
@@ -43,8 +44,16 @@ pub(super) struct Datagrams {
     /// Who sent the last request, and its id.
     from: Option<SocketAddrAny>,
     id: [u8; 2],
+    /// The port that is served here.
+    own_port: Option<u16>,
     /// Where a datagram is received; empty while its request is being served from there.
     pub(super) room: Box<[u8]>,
+}
+
+fn port(address: &SocketAddrAny) -> Option<u16> {
+    SocketAddr::try_from(address.clone())
+        .ok()
+        .map(|address| address.port())
 }
 
 /// What was received.
@@ -58,10 +67,11 @@ pub(super) enum Received {
 }
 
 impl Datagrams {
-    pub(super) fn new() -> Datagrams {
+    pub(super) fn new(socket: BorrowedFd<'_>) -> Datagrams {
         Datagrams {
             from: None,
             id: [0; 2],
+            own_port: getsockname(socket).ok().and_then(|own| port(&own)),
             room: vec![0; DATAGRAM_SIZE_MAX].into(),
         }
     }
@@ -75,6 +85,8 @@ impl Datagrams {
             Err(_) => return Received::Nonsense,
         };
         match &self.room[..size] {
+            // It would be a server, which answers in its turn, for ever.
+            _ if from.as_ref().and_then(port) == self.own_port => Received::Nonsense,
             [id, id_low, _, _, 0, 1, _, _, _, ..] => {
                 self.id = [*id, *id_low];
                 self.from = from;

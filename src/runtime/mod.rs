@@ -13,6 +13,7 @@
 //! | it was all sent ([`Core::sent`])      | there is more to do, do not sleep                 |
 
 mod clock;
+mod connection;
 mod conns;
 mod core;
 mod datagrams;
@@ -26,8 +27,9 @@ pub mod uring;
 mod wakers;
 
 pub use clock::Clock;
+pub use connection::{Connection, Plan};
 pub use conns::local_name;
-pub use core::{Arrival, Connection, Core, CoreParts, Limits, Plan, Turn};
+pub use core::{Arrival, Core, CoreParts, Limits, Turn};
 pub use datagrams::REPLY_SIZE_MAX;
 pub use patience::Patience;
 pub use tls::{TlsConfigSet, TlsConfigs};

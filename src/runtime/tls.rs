@@ -16,17 +16,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use crate::mesh::{ClientCertificate, Entrance};
-use crate::session::{Buffers, Counters};
+use crate::session::{Buffers, Counters, Output};
 use crate::time::Seconds;
 
 /// Seconds that a handshake may take, however fast its bytes come.
 pub(super) const HANDSHAKE_SECONDS_MAX: u32 = 30;
 
-/// Bytes of output that are handed to rustls together: it keeps the records of so many until they are taken.
-const SEALED_AT_ONCE: usize = 64 * 1024;
+/// Bytes that are sealed and not sent, above which no more are sealed.
+const SEALED_SIZE_MAX: usize = 256 * 1024;
 
-/// A record of 16 KiB grows by some 22 bytes; one part in so many is room enough.
-const ADDED_BY_SEALING: usize = 256;
+/// Bytes of output that are sealed together: rustls makes records of 16 KiB, and keeps them until they are taken.
+const SEALED_AT_ONCE: usize = 64 * 1024;
 
 const TO_MEMORY: &str = "writing to memory does not fail";
 
@@ -77,8 +77,10 @@ pub(super) enum Met {
 /// One connection's TLS.
 pub(super) struct Tls {
     connection: ServerConnection,
+    /// What the session has said and is yet to be sealed.
+    output: Output,
     /// What the loop may send.
-    sealed: Vec<u8>,
+    sealed: Output,
     /// When the connection came.
     since: Seconds,
     /// The handshake is over, and was counted.
@@ -105,11 +107,12 @@ impl Tls {
         let Some(Ok(mut connection)) = connection else {
             return Met::Refused;
         };
-        // What is sealed is one output of a session, which has its own limit.
+        // Whatever is handed to it is sealed and taken at once.
         connection.set_buffer_limit(None);
         Met::Tls(Box::new(Tls {
             connection,
-            sealed: Vec::new(),
+            output: Output::default(),
+            sealed: Output::default(),
             since: now,
             has_met: false,
             has_failed: false,
@@ -174,40 +177,63 @@ impl Tls {
         !self.has_met && now.since(self.since) > HANDSHAKE_SECONDS_MAX
     }
 
-    /// The bytes that the loop may send now.
-    pub(super) fn sealed(&self) -> &[u8] {
+    /// What the loop may send now.
+    pub(super) fn sealed(&self) -> &Output {
         &self.sealed
     }
 
-    pub(super) fn take_sealed(&mut self) -> Vec<u8> {
+    pub(super) fn take_sealed(&mut self) -> Output {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Seals `output`, and the last word behind it if it `is_last`. What was sealed before must have gone.
-    pub(super) fn seal(&mut self, output: &[u8], is_last: bool, buffers: &mut Buffers) {
-        if output.is_empty() && !is_last && !self.connection.wants_write() {
+    /// Whether some of the output that it took is yet to be sealed.
+    pub(super) fn is_sealing(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Takes the session's output, when all of the one before has been sealed. After a failure nobody could read it.
+    pub(super) fn take_output(&mut self, output: Output) {
+        if !self.has_failed {
+            self.output = output;
+        }
+    }
+
+    /// Seals as much of the output as may be under way, and whatever rustls itself has to say. What was sealed before must
+    /// have gone.
+    pub(super) fn seal(&mut self, buffers: &mut Buffers) {
+        if self.output.is_empty() && !self.connection.wants_write() {
             return;
         }
-        self.sealed = buffers.take();
-        self.sealed
-            .reserve(output.len() + output.len() / ADDED_BY_SEALING);
-        for part in output.chunks(SEALED_AT_ONCE) {
-            self.connection.writer().write_all(part).expect(TO_MEMORY);
+        *self.sealed.bytes() = buffers.take();
+        self.take_records();
+        while !self.output.is_empty() && self.sealed.bytes().len() < SEALED_SIZE_MAX {
+            let piece = self.output.piece();
+            let size = piece.len().min(SEALED_AT_ONCE);
+            self.connection
+                .writer()
+                .write_all(&piece[..size])
+                .expect(TO_MEMORY);
+            self.output.advance(size);
             self.take_records();
         }
-        if is_last {
-            self.connection.send_close_notify();
+        if self.output.is_empty() {
+            buffers.give(std::mem::take(&mut self.output).into_buffer());
+        }
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn say_last_word(&mut self, buffers: &mut Buffers) {
+        self.connection.send_close_notify();
+        if self.connection.wants_write() && self.sealed.is_empty() {
+            *self.sealed.bytes() = buffers.take();
         }
         self.take_records();
-        if self.sealed.is_empty() {
-            buffers.give(self.take_sealed());
-        }
     }
 
     /// Moves what rustls has made to where the loop finds it.
     fn take_records(&mut self) {
         while self.connection.wants_write() {
-            self.connection.write_tls(&mut self.sealed).expect(TO_MEMORY);
+            self.connection.write_tls(self.sealed.bytes()).expect(TO_MEMORY);
         }
     }
 }

@@ -1,4 +1,6 @@
-//! The file of `-Y`: a line `USER:PASSWORD` for each who may log in.
+//! The file of `-Y` or `-S`: a line `USER:PASSWORD` for each who may log in.
+//!
+//! For SASL memcached lets more fields follow, so the password ends at any later colon there as well as at the line's end.
 
 use std::path::Path;
 
@@ -12,7 +14,7 @@ const ENTRIES_MAX: usize = 256;
 const LINE_SIZE_MAX: usize = 255;
 
 /// Reads the file. What is refused says where it is wrong, and nothing of what is there.
-pub(super) fn read(file: &Path) -> Result<Vec<Credential>, Refusal> {
+pub(super) fn read(file: &Path, is_sasl: bool) -> Result<Vec<Credential>, Refusal> {
     let name = file.display();
     let refused = |message: String| Refusal { message, code: 1 };
     let text = std::fs::read(file).map_err(|error| {
@@ -32,10 +34,12 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, Refusal> {
             let message = format!("Authfile [{name}] has a malformed entry. Should be 'user:password'");
             return Err(refused(message));
         };
-        entries.push(Credential {
-            user: line[..colon].to_owned(),
-            password: line[colon + 1..].to_owned(),
-        });
+        let (user, rest) = (&line[..colon], &line[colon + 1..]);
+        let fields = (0..rest.len()).filter(|&at| is_sasl && rest[at] == b':');
+        entries.extend(fields.chain([rest.len()]).map(|end| Credential {
+            user: user.to_owned(),
+            password: rest[..end].to_owned(),
+        }));
     }
     if entries.len() > ENTRIES_MAX {
         return Err(refused(format!(

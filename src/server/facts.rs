@@ -9,6 +9,7 @@ use crate::session::fleet::Fleet;
 use crate::session::settings::Setting;
 use crate::session::statistics::{Facts, Groups};
 use crate::session::switches::Switches;
+use crate::session::watch::Watchers;
 
 use super::PAGE_SIZE;
 use super::certificates::Certificates;
@@ -43,6 +44,7 @@ pub(super) fn gather(
             extended.lru_crawler,
         ),
         certificates: certificates.map(|certificates| certificates as _),
+        watchers: Watchers::default(),
         listeners: sockets
             .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
             .collect(),
@@ -97,8 +99,12 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
             Protocol::Binary => "binary",
         },
     );
-    fixed("auth_enabled_sasl", &"no");
-    let auth_file = config.auth_file.as_ref().map(|file| file.display().to_string());
+    fixed("auth_enabled_sasl", &word(config.sasl));
+    let auth_file = config
+        .auth_file
+        .as_ref()
+        .filter(|_| !config.sasl)
+        .map(|file| file.display().to_string());
     fixed("auth_enabled_ascii", &auth_file.as_deref().unwrap_or("no"));
     fixed("item_size_max", &config.item_size_max);
     fixed("maxconns_fast", &word(extended.maxconns_fast));

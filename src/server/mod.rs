@@ -8,6 +8,7 @@ mod facts;
 mod fleet;
 mod identity;
 mod listen;
+mod pid_file;
 mod port_file;
 mod ticker;
 
@@ -85,7 +86,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     };
     identity::become_user(config.user.as_deref())?;
     let credentials = match &config.auth_file {
-        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file)?))),
+        Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file, config.sasl)?))),
         None => None,
     };
     let kind = event_loop(config.io)?;
@@ -124,24 +125,31 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         facts,
     )?;
     // Whoever waits for these files finds a server that listens on every port.
-    port_file::write(&listening.taken).map_err(|error| Refusal::os(format!("port file: {error}")))?;
-    if let Some(path) = &config.pidfile {
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
-            Refusal::os(format!(
-                "could not write the pid file {}: {error}",
-                path.display()
-            ))
-        })?;
+    if let Err(error) = port_file::write(&listening.taken) {
+        warn!("the port file could not be written: {error}");
+    }
+    if let Some(path) = &config.pidfile
+        && let Err(error) = pid_file::write(path)
+    {
+        warn!(
+            "Could not open the pid file {} for writing: {error}",
+            path.display()
+        );
     }
     for (transport, address) in &listening.taken {
         info!("listening on {transport} {address}, {} cores", config.threads);
+        if *transport == "UDP" && !address.ip().is_loopback() {
+            warn!(
+                "whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall"
+            );
+        }
     }
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
                 nudge.nudge();
                 if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
-                    read_passwords_anew(file, credentials);
+                    read_passwords_anew(file, config.sasl, credentials);
                 }
                 if let Some(certificates) = &certificates {
                     read_certificates_anew(certificates);
@@ -175,8 +183,8 @@ fn event_loop(io: Io) -> Result<Kind, Refusal> {
 }
 
 /// Takes what the file says now; if it makes no sense, what it said before still holds.
-fn read_passwords_anew(file: &std::path::Path, credentials: &Credentials) {
-    match auth_file::read(file) {
+fn read_passwords_anew(file: &std::path::Path, is_sasl: bool, credentials: &Credentials) {
+    match auth_file::read(file, is_sasl) {
         Ok(list) => {
             info!("{}: {} users may log in", file.display(), list.len());
             credentials.replace(list);
@@ -394,6 +402,8 @@ fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
         shutdown_enabled: config.shutdown_enabled,
         dump_refused: config.dump_refused,
         watch_refused: config.watch_refused,
+        watcher_size_max: config.extended.watcher_logbuf_size as usize,
+        lines_size_max: config.extended.worker_logbuf_size as usize,
         sizes_tracked: config.extended.track_sizes,
         ring_admin: match config.fleet.admin {
             Admin::Nobody => RingAdmin::Nobody,

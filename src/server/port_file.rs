@@ -4,14 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
-/// Writes the file, whole: under another name first, then renamed.
+/// Writes the file.
 pub(super) fn write(taken: &[(&'static str, SocketAddr)]) -> io::Result<()> {
     let Some(name) = std::env::var_os("MEMCACHED_PORT_FILENAME") else {
         return Ok(());
     };
-    let mut unfinished = OsString::from(&name);
-    unfinished.push(".lck");
     let lines: String = taken
         .iter()
         .map(|(transport, address)| {
@@ -19,6 +18,13 @@ pub(super) fn write(taken: &[(&'static str, SocketAddr)]) -> io::Result<()> {
             format!("{transport} {family}: {}\n", address.port())
         })
         .collect();
-    fs::write(&unfinished, lines)?;
-    fs::rename(&unfinished, &name)
+    write_whole(Path::new(&name), &lines)
+}
+
+/// Writes a file that somebody waits for: whoever finds it finds all of it.
+pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut unfinished = OsString::from(path);
+    unfinished.push(".lck");
+    fs::write(&unfinished, text)?;
+    fs::rename(&unfinished, path)
 }

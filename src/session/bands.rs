@@ -6,6 +6,10 @@
 
 use crate::shard::{Band, Bands};
 
+/// What total_malloced is told in whole numbers of: a page of memcached's. So a few small pages more, because keys fall to
+/// more shards, are not taken for growth.
+const MALLOCED_UNIT: u64 = 1 << 20;
+
 /// `stats items`: the bands that hold items.
 pub(super) fn items(bands: &Bands, mut line: impl FnMut(&[u8], &[u8])) {
     for (number, band) in bands.present().filter(|(_, band)| band.number() > 0) {
@@ -80,5 +84,6 @@ pub(super) fn slabs(bands: &Bands, page_size: u64, mut line: impl FnMut(&[u8], &
         say("touch_hits", band.touch_hits);
     }
     line(b"active_slabs", active.to_string().as_bytes());
-    line(b"total_malloced", (pages * page_size).to_string().as_bytes());
+    let malloced = (pages * page_size).next_multiple_of(MALLOCED_UNIT);
+    line(b"total_malloced", malloced.to_string().as_bytes());
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::protocol::Classes;
+use crate::protocol::{Classes, uri_encode};
 use crate::shard::{Seen, Shard};
 use crate::time::Now;
 
@@ -117,22 +117,6 @@ fn is_text(key: &[u8]) -> bool {
     key.iter().all(|&byte| byte > b' ' && byte != 0x7f)
 }
 
-/// All but letters, digits and `-._~` as `%XX`.
-pub(super) fn uri_encode(out: &mut Vec<u8>, key: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in key {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[
-                b'%',
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ]);
-        }
-    }
-}
-
 /// A walk under way.
 #[derive(Debug)]
 pub(super) struct Walking {
@@ -205,17 +189,5 @@ impl Walking {
         self.sizes
             .iter()
             .map(|(step, count)| (u64::from(*step) * SIZE_STEP as u64, *count))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_encoded_as_uris() {
-        let mut out = Vec::new();
-        uri_encode(&mut out, b"aZ09-._~ :%\n\xff");
-        assert_eq!(out, b"aZ09-._~%20%3A%25%0A%FF");
     }
 }

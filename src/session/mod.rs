@@ -19,11 +19,15 @@ mod bands;
 pub mod credentials;
 pub mod dump;
 pub mod fleet;
+mod login;
 mod orders;
+mod output;
 mod pipeline;
 pub mod settings;
+mod spoken;
 pub mod statistics;
 pub mod switches;
+pub mod watch;
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -32,8 +36,9 @@ use arrayvec::ArrayVec;
 
 use crate::command::{Reply, Request};
 use crate::hash::{KeyHash, KeySeed};
+use crate::protocol::watch::CloseReason;
 use crate::protocol::{
-    self, Control, DebugTime, Dialects, Login, Mark, Parsed, Parser, Scratch, Spelling, Word,
+    self, Control, DebugTime, Dialects, Mark, Parsed, Parser, Scratch, Spelling, Streams, Word,
 };
 use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
@@ -41,8 +46,10 @@ use arriving::Arriving;
 use credentials::Credentials;
 use dump::Walk;
 use orders::Orders;
+pub use output::Output;
 use pipeline::Pipeline;
 use statistics::{Facts, Totals};
+use watch::Watcher;
 
 /// Replies that wait to be sent, in bytes, above which a session takes no further requests.
 pub const OUTPUT_SIZE_MAX: usize = 256 * 1024;
@@ -70,6 +77,8 @@ pub struct Ask<'a> {
     pub connection: ConnectionId,
     /// The place in the connection's pipeline that the answer fills.
     pub gap: u32,
+    /// The connection's descriptor, by which people know it.
+    pub client: i32,
 }
 
 /// What a session asks of all shards at once.
@@ -95,6 +104,8 @@ pub enum Order {
     Connections,
     /// Moves the clock. Only the event loop can.
     Clock(DebugTime),
+    /// From a session: it watches for these streams. From one core to another: its watchers do, all together.
+    Watch(Streams),
 }
 
 impl Order {
@@ -114,7 +125,7 @@ pub trait Shards {
     fn prepare(&mut self, hash: KeyHash);
 
     /// Reserves memory for a value that arrives in pieces.
-    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved;
+    fn reserve(&mut self, ask: &Ask<'_>, value_size: usize) -> Reserved;
 
     /// Executes a store whose value has arrived, as [`Shards::execute`] does.
     fn commit<R>(
@@ -207,6 +218,10 @@ pub struct Rules {
     pub dump_refused: bool,
     /// -W: nobody may watch.
     pub watch_refused: bool,
+    /// Bytes of lines that may wait for a watcher to read; what does not fit is left out.
+    pub watcher_size_max: usize,
+    /// Bytes of lines that a core collects before they travel to a watcher's core.
+    pub lines_size_max: usize,
     /// -o track_sizes.
     pub sizes_tracked: bool,
     /// --ring-admin.
@@ -216,7 +231,7 @@ pub struct Rules {
     /// For who asks by datagrams: requests are served command by command, each in a turn of its own, and a command's
     /// reply may have so many bytes.
     pub reply_size_max: Option<usize>,
-    /// -Y: nobody is served who has not logged in.
+    /// -Y and -S: nobody is served who has not logged in. Strangers speak binary where the dialect is, else classic.
     pub credentials: Option<Arc<Credentials>>,
     pub version: &'static str,
 }
@@ -255,6 +270,12 @@ pub struct Counters {
     pub listen_disabled_us: u64,
     /// Cores that accept none now: 1 or 0.
     pub curr_closed: u64,
+    /// Lines for watchers that this core made: those that found room on all their ways, and the others.
+    pub log_worker_written: u64,
+    pub log_worker_dropped: u64,
+    /// Lines that were said to this core's watchers, and those for which these had no room.
+    pub log_watcher_sent: u64,
+    pub log_watcher_skipped: u64,
 }
 
 impl Counters {
@@ -276,6 +297,10 @@ impl Counters {
         self.listen_disabled_num += other.listen_disabled_num;
         self.listen_disabled_us += other.listen_disabled_us;
         self.curr_closed += other.curr_closed;
+        self.log_worker_written += other.log_worker_written;
+        self.log_worker_dropped += other.log_worker_dropped;
+        self.log_watcher_sent += other.log_watcher_sent;
+        self.log_watcher_skipped += other.log_watcher_skipped;
     }
 
     /// `stats reset`: everything but what is there now.
@@ -319,6 +344,7 @@ struct Ready<'a> {
 #[derive(Debug)]
 pub struct Session {
     id: ConnectionId,
+    client: i32,
     parser: Parser,
     /// Received and not yet consumed: the beginning of a request, or whole requests while stalled.
     input: Vec<u8>,
@@ -327,24 +353,32 @@ pub struct Session {
     pipeline: Pipeline,
     orders: Orders,
     stall: Option<Stall>,
+    /// What stands at the head of the input came behind something else and stalled.
+    in_company: bool,
     /// No further requests: close when everything said has been sent.
-    closing: bool,
+    closing: Option<CloseReason>,
     /// The client has yet to log in.
     is_stranger: bool,
+    /// Boxed: few connections watch.
+    watcher: Option<Box<Watcher>>,
 }
 
 impl Session {
-    pub fn new(id: ConnectionId, seed: KeySeed, rules: &Rules) -> Session {
+    /// `client`: the descriptor by which people know the connection.
+    pub fn new(id: ConnectionId, client: i32, seed: KeySeed, rules: &Rules) -> Session {
         Session {
             id,
+            client,
             parser: Parser::new(seed, rules.dialects),
             input: Vec::new(),
             arriving: None,
             pipeline: Pipeline::default(),
             orders: Orders::default(),
             stall: None,
-            closing: false,
+            in_company: false,
+            closing: None,
             is_stranger: rules.credentials.is_some(),
+            watcher: None,
         }
     }
 
@@ -377,14 +411,15 @@ impl Session {
         }
     }
 
-    /// The answer of another core to the request that opened `gap`.
-    pub fn answer(&mut self, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
-        self.pipeline.answer(gap, bytes, buffers);
+    /// The answer of another core to the request that opened `gap`: what stands between two places of `answers`.
+    pub fn answer(&mut self, gap: u32, answers: &mut Output, places: (usize, usize), buffers: &mut Buffers) {
+        self.pipeline.answer(gap, answers, places, buffers);
     }
 
     /// The report of another core to this session's order.
     pub fn report<S: Shards, W: Wire>(&mut self, totals: Totals, desk: &mut Desk<'_, S, W>) {
         self.orders.report(totals, self.id, &mut self.pipeline, desk);
+        self.begin_to_watch(desk);
     }
 
     /// Whether it goes on as soon as output has gone.
@@ -394,8 +429,10 @@ impl Session {
 
     /// What `stats conns` says that it is doing, in memcached's words.
     pub fn activity(&self) -> &'static str {
-        if self.closing {
+        if self.closing.is_some() {
             "conn_closing"
+        } else if self.is_watcher() {
+            "conn_watch"
         } else if self.arriving.is_some() {
             "conn_nread"
         } else if !self.orders.is_free() || !self.pipeline.is_settled() {
@@ -457,22 +494,28 @@ impl Session {
 
     /// Whether the connection is to be closed once everything is settled and sent.
     pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Why it is to be closed, if it is.
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.closing
     }
 
-    /// The bytes that may go now.
-    pub fn output(&self) -> &[u8] {
+    /// What may go now.
+    pub fn output(&self) -> &Output {
         self.pipeline.output()
     }
 
     /// All of the output has gone; its buffer is lent to the next.
-    pub fn sent_all(&mut self, desk_buffers: &mut Buffers, counters: &mut Counters) {
-        counters.bytes_written += self.pipeline.output().len() as u64;
-        self.pipeline.sent_all(desk_buffers);
+    pub fn sent_all(&mut self, buffers: &mut Buffers, counters: &mut Counters) {
+        let output = self.pipeline.take_output();
+        counters.bytes_written += output.size() as u64;
+        buffers.give(output.into_buffer());
     }
 
     /// Takes the output away, for a send that the kernel finishes in its own time.
-    pub fn take_output(&mut self) -> Vec<u8> {
+    pub fn take_output(&mut self) -> Output {
         self.pipeline.take_output()
     }
 
@@ -487,16 +530,20 @@ impl Session {
     ///
     /// Requests are parsed some ahead of their execution, so that what memory they will touch can be fetched meanwhile.
     fn serve<S: Shards, W: Wire>(&mut self, input: &[u8], desk: &mut Desk<'_, S, W>) -> usize {
+        if self.is_watcher() {
+            // Nobody listens to what it says.
+            return input.len();
+        }
         let mut used = 0;
         let mut requests_left = desk.rules.requests_per_turn;
         self.stall = None;
         self.orders.carry_on(self.id, &mut self.pipeline, desk);
-        while used < input.len() && !self.closing {
+        while used < input.len() && self.closing.is_none() {
             if let Some(stall) = self.reason_to_wait(desk) {
                 self.stall = Some(stall);
                 break;
             }
-            if self.is_stranger {
+            if self.is_stranger && desk.rules.dialects != Dialects::Binary {
                 match self.take_login(&input[used..], desk) {
                     Some(size) => used += size,
                     None => break,
@@ -519,29 +566,42 @@ impl Session {
             }
             let scratch = Scratch::default();
             let mut ahead = ArrayVec::<Ready<'_>, AHEAD_MAX>::new();
-            let next = self.parse_ahead(&input[used..], requests_left, one_by_one, &scratch, &mut ahead);
+            // A stranger's requests are not executed: the first of them ends the connection.
+            let ahead_max = if self.is_stranger { 1 } else { requests_left };
+            let next = self.parse_ahead(&input[used..], ahead_max, one_by_one, &scratch, &mut ahead);
+            if self.is_stranger && !(ahead.is_empty() && next.as_ref().is_some_and(login::is_for_strangers)) {
+                self.turn_away(&ahead, next, desk);
+                break;
+            }
             if ahead.len() > 1 {
                 ahead
                     .iter()
                     .for_each(|ready| desk.shards.prepare(ready.request.hash));
             }
             requests_left -= ahead.len();
+            let is_heard = spoken::is_heard();
             for ready in &ahead {
                 if let Some(stall) = self.reason_to_wait(desk) {
                     self.parser.rewind(ready.before);
                     self.stall = Some(stall);
+                    self.in_company |= used > 0;
                     return used;
+                }
+                if is_heard {
+                    spoken::request(self.id, ready);
                 }
                 self.ask(ready, desk);
                 used += ready.size;
             }
             match next {
                 None => {}
-                // A parser that finds the scratch taken says so, too: it is asked again with a fresh one.
-                Some(Parsed::Partial) if !scratch.is_taken() => break,
+                // A parser that finds the scratch taken by a request ahead says so, too: it is asked again with a fresh
+                // one. Taken by the very request that is not all here, it is no such sign.
+                Some(Parsed::Partial) if ahead.is_empty() || !scratch.is_taken() => break,
                 Some(Parsed::Partial) => {}
                 Some(other) => {
                     requests_left = requests_left.saturating_sub(1);
+                    self.in_company |= used > 0;
                     match self.take_other(other, &input[used..], desk) {
                         Ok(size) => used += size,
                         Err(stall) => {
@@ -552,35 +612,11 @@ impl Session {
                 }
             }
         }
-        if self.closing { input.len() } else { used }
-    }
-
-    /// Serves one line of a client who has not logged in. Returns how much it consumed, or `None` if more must come.
-    fn take_login<S, W>(&mut self, input: &[u8], desk: &mut Desk<'_, S, W>) -> Option<usize> {
-        let (word, size) = match protocol::parse_login(input) {
-            Login::Partial => return None,
-            Login::Hangup => {
-                self.closing = true;
-                return Some(input.len());
-            }
-            Login::Say { word, size } => (word, size),
-            Login::Attempt { user, password, size } => {
-                let credentials = desk.rules.credentials.as_ref();
-                self.is_stranger = !credentials.is_some_and(|known| known.are_right(user, password));
-                desk.counters.auth_cmds += 1;
-                desk.counters.auth_errors += u64::from(self.is_stranger);
-                (
-                    if self.is_stranger {
-                        Word::AuthFailure
-                    } else {
-                        Word::Stored
-                    },
-                    size,
-                )
-            }
-        };
-        protocol::say(self.pipeline.writer(desk.buffers), Spelling::CLASSIC, word);
-        Some(size)
+        if self.closing.is_some() {
+            return input.len();
+        }
+        self.in_company = self.stall.is_some() && (self.in_company || used > 0);
+        used
     }
 
     /// Parses requests until `ahead` is full, `requests_max` are there, a command is complete if `one_by_one`, or
@@ -629,6 +665,7 @@ impl Session {
             text: ready.text,
             connection: self.id,
             gap: self.pipeline.next_gap(),
+            client: self.client,
         };
         let Desk {
             shards,
@@ -667,19 +704,20 @@ impl Session {
                     // A refusal may remove the old item, so everything asked before must be done.
                     return Err(Stall::Answers);
                 }
-                match desk.shards.reserve(&request, value_size) {
+                let ask = Ask {
+                    request,
+                    spelling,
+                    text,
+                    connection: self.id,
+                    gap: 0,
+                    client: self.client,
+                };
+                match desk.shards.reserve(&ask, value_size) {
                     Reserved::Memory(reservation) => {
                         let line = &input[..line_size];
                         self.arriving = Some(Box::new(Arriving::new(reservation, line, value_size, crlf)));
                     }
                     Reserved::Refused(reply) => {
-                        let ask = Ask {
-                            request,
-                            spelling,
-                            text,
-                            connection: self.id,
-                            gap: 0,
-                        };
                         self.pipeline
                             .reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
                         self.parser.skip(value_size + if crlf { 2 } else { 0 });
@@ -687,6 +725,38 @@ impl Session {
                     Reserved::Busy => return Err(Stall::Turn),
                 }
                 Ok(line_size)
+            }
+            Parsed::BadEnd {
+                request,
+                spelling,
+                text,
+                value_size,
+                size,
+            } => {
+                if !self.pipeline.is_settled() {
+                    return Err(Stall::Answers);
+                }
+                // The answer is the one that it gets in pieces: a refusal for its size comes before its end is seen.
+                let ask = Ask {
+                    request,
+                    spelling,
+                    text,
+                    connection: self.id,
+                    gap: 0,
+                    client: self.client,
+                };
+                match desk.shards.reserve(&ask, value_size) {
+                    Reserved::Memory(_) => {
+                        let out = self.pipeline.writer(desk.buffers);
+                        protocol::say(out, spelling, Word::BadDataChunk);
+                    }
+                    Reserved::Refused(reply) => {
+                        self.pipeline
+                            .reply(&ask, &reply, desk.wire, desk.buffers, desk.counters);
+                    }
+                    Reserved::Busy => return Err(Stall::Turn),
+                }
+                Ok(size)
             }
             Parsed::Control {
                 control: Control::Fleet(protocol::Fleet::OldGet { request }),
@@ -709,6 +779,14 @@ impl Session {
                 Ok(size)
             }
             Parsed::Control {
+                control: Control::Sasl(sasl),
+                spelling,
+                size,
+            } if desk.rules.credentials.is_some() => {
+                self.take_sasl(sasl, spelling, desk);
+                Ok(size)
+            }
+            Parsed::Control {
                 control,
                 spelling,
                 size,
@@ -716,9 +794,16 @@ impl Session {
                 if !self.pipeline.is_settled() {
                     return Err(Stall::Answers);
                 }
-                self.closing |= !self
+                if let Control::Watch { streams } = control {
+                    let is_watching = self.watch(streams, spelling, self.in_company, desk);
+                    return Ok(if is_watching { input.len() } else { size });
+                }
+                let goes_on = self
                     .orders
                     .obey(control, spelling, self.id, &mut self.pipeline, desk);
+                if !goes_on {
+                    self.closing = Some(CloseReason::Shutdown);
+                }
                 Ok(size)
             }
             Parsed::Say { word, spelling, size } => {
@@ -726,11 +811,20 @@ impl Session {
                 Ok(size)
             }
             Parsed::Skip { size } => Ok(size),
-            Parsed::Hangup { word, spelling, size } => {
+            Parsed::Hangup {
+                word,
+                spelling,
+                size,
+                asked,
+            } => {
                 if let Some(word) = word {
                     protocol::say(self.pipeline.writer(desk.buffers), spelling, word);
                 }
-                self.closing = true;
+                self.closing = Some(if asked {
+                    CloseReason::Normal
+                } else {
+                    CloseReason::Error
+                });
                 Ok(size)
             }
             Parsed::Request { .. } | Parsed::Partial => unreachable!("the caller keeps these"),
@@ -769,6 +863,7 @@ impl Session {
             text,
             connection: self.id,
             gap: self.pipeline.next_gap(),
+            client: self.client,
         };
         if !line.ends_well {
             protocol::say(self.pipeline.writer(desk.buffers), spelling, Word::BadDataChunk);

@@ -8,7 +8,7 @@ use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
 use super::statistics::{self, Certificates, More, Totals};
 use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, fleet, settings};
-use crate::protocol::{self, Control, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
+use crate::protocol::{self, Control, Lru, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
 use crate::shard;
 
 /// The order under way, if there is one. While it is, no request is taken.
@@ -317,7 +317,10 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
             Some(Err(why)) => Course::Complain(why),
         },
         Control::Slabs(slabs) => Course::Say(match slabs {
-            Slabs::Reassign { .. } if !facts.groups.slab_reassign => Word::SlabReassignDisabled,
+            Slabs::Reassign { .. } | Slabs::ReassignUnreadable if !facts.groups.slab_reassign => {
+                Word::SlabReassignDisabled
+            }
+            Slabs::ReassignUnreadable => Word::BadLine,
             Slabs::Reassign { source, target } if source == target => Word::SlabsSame,
             Slabs::Reassign { source, target }
                 if !(-1..64).contains(&source) || !(0..64).contains(&target) =>
@@ -328,6 +331,11 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
             Slabs::Reassign { .. } => Word::SlabsNoSpare,
             _ => Word::Ok,
         }),
+        Control::Lru(Lru::ModeFlat | Lru::ModeSegmented | Lru::TempTtl(_))
+            if !facts.groups.lru_maintainer =>
+        {
+            Course::Say(Word::Error)
+        }
         Control::Lru(_) => Course::Say(Word::Ok),
         Control::LruCrawler(crawler) => match crawler {
             LruCrawler::Metadump(_) if rules.dump_refused => Course::Say(Word::MetadumpNotAllowed),
@@ -335,12 +343,15 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
             LruCrawler::Metadump(classes) => Course::Walk(Walk::Metadump(classes), Some(Word::Ok), 0),
             LruCrawler::Mgdump(classes) => Course::Walk(Walk::Mgdump(classes), Some(Word::Ok), 0),
             LruCrawler::Enable if !facts.switches.set_crawler(true) => Course::Say(Word::CrawlerStart),
-            LruCrawler::Disable if !facts.switches.set_crawler(false) => Course::Say(Word::CrawlerStop),
+            LruCrawler::Disable => {
+                facts.switches.set_crawler(false);
+                Course::Say(Word::Ok)
+            }
             LruCrawler::Crawl(_) if !facts.switches.crawler() => Course::Say(Word::CrawlerDisabled),
             // The search for expired items never rests: there is nothing to start or to tune.
             _ => Course::Say(Word::Ok),
         },
-        Control::Watch { .. } if rules.watch_refused => Course::Say(Word::WatchNotAllowed),
+        Control::Watch { streams } => Course::Order(Order::Watch(streams), Answer::Ok),
         Control::DebugTime(change) if rules.clock_may_be_moved => {
             Course::Order(Order::Clock(change), Answer::Ok)
         }

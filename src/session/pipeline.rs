@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use super::output::Output;
 use super::{Ask, Buffers, Counters, OUTPUT_SIZE_MAX, VALUE_APART_MIN, Wire};
 use crate::command::Reply;
 use crate::protocol::{self, Tail};
@@ -26,13 +27,13 @@ const GAPS_START: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    out: Vec<u8>,
+    out: Output,
     /// Empty unless there are gaps.
-    tail: Vec<u8>,
+    tail: Output,
     /// How much of the tail has moved to `out`: ≤ the first gap's `at`.
     tail_taken: usize,
     /// Answers that came before an earlier gap was filled. Empty unless there are gaps.
-    held: Vec<u8>,
+    held: Output,
     gaps: VecDeque<Gap>,
     /// The number of the first gap; numbers grow by one and wrap.
     first: u32,
@@ -51,19 +52,22 @@ struct Gap {
 impl Pipeline {
     /// Where the next reply is written.
     pub(super) fn writer(&mut self, buffers: &mut Buffers) -> &mut Vec<u8> {
-        let writer = if self.gaps.is_empty() {
+        self.last(buffers).bytes()
+    }
+
+    /// What the next reply is put behind.
+    fn last(&mut self, buffers: &mut Buffers) -> &mut Output {
+        let last = if self.gaps.is_empty() {
             &mut self.out
         } else {
             &mut self.tail
         };
-        if writer.capacity() == 0 {
-            *writer = buffers.take();
-        }
-        writer
+        last.equip(buffers);
+        last
     }
 
     /// Writes a reply behind all others. A large value leaves at once, from where the item lies, if nothing is in
-    /// its way; what does not go is copied.
+    /// its way; of what does not go, pages are held by reference and the rest is copied.
     pub(super) fn reply<W: Wire>(
         &mut self,
         ask: &Ask<'_>,
@@ -73,9 +77,9 @@ impl Pipeline {
         counters: &mut Counters,
     ) {
         let in_order = self.gaps.is_empty();
-        let out = self.writer(buffers);
+        let out = self.last(buffers);
         let left = protocol::write(
-            out,
+            out.bytes(),
             ask.spelling,
             ask.request.key,
             ask.text,
@@ -84,23 +88,15 @@ impl Pipeline {
         );
         let Some(Tail { value, end }) = left else { return };
         let mut gone = 0;
-        if in_order {
-            let head = out.len();
-            gone = send_with_value(out, &value, end, wire);
+        if in_order && out.is_plain() {
+            let head = out.bytes().len();
+            gone = send_with_value(out.bytes(), &value, end, wire);
             counters.bytes_written += gone as u64;
             let of_head = gone.min(head);
-            if of_head == head {
-                out.clear();
-            } else {
-                out.drain(..of_head);
-            }
+            out.bytes().drain(..of_head);
             gone -= of_head;
         }
-        for piece in value.pieces().chain(std::iter::once(end)) {
-            let skip = gone.min(piece.len());
-            out.extend_from_slice(&piece[skip..]);
-            gone -= skip;
-        }
+        out.put_value(&value, gone, end);
     }
 
     /// The number that the next gap will have.
@@ -110,57 +106,64 @@ impl Pipeline {
 
     /// Leaves a gap for an answer that comes later.
     pub(super) fn open_gap(&mut self, buffers: &mut Buffers) {
-        if self.tail.capacity() == 0 {
-            self.tail = buffers.take();
-        }
+        self.tail.equip(buffers);
         self.gaps.push_back(Gap {
-            at: self.tail.len(),
+            at: self.tail.place(),
             held: None,
         });
     }
 
-    /// Fills a gap, and moves all that has become complete to the output.
-    pub(super) fn answer(&mut self, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
+    /// Fills a gap with what stands between two places of `answers`, and moves all that has become complete to the
+    /// output.
+    pub(super) fn answer(
+        &mut self,
+        gap: u32,
+        answers: &mut Output,
+        (start, end): (usize, usize),
+        buffers: &mut Buffers,
+    ) {
         let index = gap.wrapping_sub(self.first) as usize;
         assert!(
             index < self.gaps.len(),
             "an answer to gap {gap}, which is not open"
         );
-        self.answer_size_mean = (self.answer_size_mean * 7 + bytes.len()) / 8;
         if index > 0 {
-            if self.held.capacity() == 0 {
-                self.held = buffers.take();
-            }
-            let start = self.held.len();
-            self.held.extend_from_slice(bytes);
-            self.gaps[index].held = Some((start, self.held.len()));
+            self.held.equip(buffers);
+            let place = self.held.place();
+            let size = self.held.append(answers, start, end);
+            self.note_size(size);
+            self.gaps[index].held = Some((place, self.held.place()));
             return;
         }
-        if self.out.capacity() == 0 {
-            self.out = buffers.take();
-        }
+        self.out.equip(buffers);
         self.close_first_gap();
-        self.out.extend_from_slice(bytes);
+        let size = self.out.append(answers, start, end);
+        self.note_size(size);
         while let Some(&Gap {
             held: Some((start, end)),
             ..
         }) = self.gaps.front()
         {
             self.close_first_gap();
-            self.out.extend_from_slice(&self.held[start..end]);
+            self.out.append(&mut self.held, start, end);
         }
         if self.gaps.is_empty() {
-            self.out.extend_from_slice(&self.tail[self.tail_taken..]);
+            let end = self.tail.place();
+            self.out.append(&mut self.tail, self.tail_taken, end);
             self.tail_taken = 0;
-            buffers.give(std::mem::take(&mut self.tail));
-            buffers.give(std::mem::take(&mut self.held));
+            buffers.give(std::mem::take(&mut self.tail).into_buffer());
+            buffers.give(std::mem::take(&mut self.held).into_buffer());
         }
+    }
+
+    fn note_size(&mut self, size: usize) {
+        self.answer_size_mean = (self.answer_size_mean * 7 + size) / 8;
     }
 
     /// Moves what stands before the first gap to the output and forgets the gap.
     fn close_first_gap(&mut self) {
         let gap = self.gaps.pop_front().expect("the caller saw a gap");
-        self.out.extend_from_slice(&self.tail[self.tail_taken..gap.at]);
+        self.out.append(&mut self.tail, self.tail_taken, gap.at);
         self.tail_taken = gap.at;
         self.first = self.first.wrapping_add(1);
     }
@@ -182,24 +185,20 @@ impl Pipeline {
 
     /// Bytes of all replies here.
     pub(super) fn size(&self) -> usize {
-        self.out.len() + self.tail.len() + self.held.len()
+        self.out.size() + self.tail.size() + self.held.size()
     }
 
-    pub(super) fn output(&self) -> &[u8] {
+    pub(super) fn output(&self) -> &Output {
         &self.out
     }
 
-    pub(super) fn sent_all(&mut self, buffers: &mut Buffers) {
-        buffers.give(std::mem::take(&mut self.out));
-    }
-
-    pub(super) fn take_output(&mut self) -> Vec<u8> {
+    pub(super) fn take_output(&mut self) -> Output {
         std::mem::take(&mut self.out)
     }
 
     pub(super) fn close(&mut self, buffers: &mut Buffers) {
         for buffer in [&mut self.out, &mut self.tail, &mut self.held] {
-            buffers.give(std::mem::take(buffer));
+            buffers.give(std::mem::take(buffer).into_buffer());
         }
         self.gaps.clear();
     }
@@ -212,16 +211,22 @@ fn send_with_value<W: Wire>(
     end: &'static [u8],
     wire: &mut W,
 ) -> usize {
-    /// Pieces in one call: a value of 64 KiB pages up to 1 MiB, with head and end.
-    const PIECES_MAX: usize = 20;
+    /// Pieces in one call: a value of 64 KiB pages up to 1 MiB, with blocks, head and end.
+    const PIECES_MAX: usize = 27;
+    /// Bytes after which no further piece is put in: the shard is held while the kernel copies them.
+    const SIZE_MAX: usize = 1 << 20;
     let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-    let mut count = 0;
+    let (mut count, mut size) = (0, 0);
     let parts = std::iter::once(head)
         .chain(value.pieces())
         .chain(std::iter::once(end));
     for (slot, part) in pieces.iter_mut().zip(parts) {
+        if size > SIZE_MAX {
+            break;
+        }
         *slot = IoSlice::new(part);
         count += 1;
+        size += part.len();
     }
     wire.send_now(&pieces[..count])
 }
@@ -232,6 +237,12 @@ mod tests {
 
     fn say(pipeline: &mut Pipeline, buffers: &mut Buffers, bytes: &[u8]) {
         pipeline.writer(buffers).extend_from_slice(bytes);
+    }
+
+    fn answer(pipeline: &mut Pipeline, gap: u32, bytes: &[u8], buffers: &mut Buffers) {
+        let mut answers = Output::default();
+        answers.bytes().extend_from_slice(bytes);
+        pipeline.answer(gap, &mut answers, (0, bytes.len()), buffers);
     }
 
     /// Every order in which three answers can come gives the same output.
@@ -255,11 +266,16 @@ mod tests {
                 for index in order {
                     assert!(!pipeline.is_settled());
                     let gap = first.wrapping_add(index);
-                    pipeline.answer(gap, [b"b", b"d", b"e"][index as usize], &mut buffers);
+                    answer(
+                        &mut pipeline,
+                        gap,
+                        [b"b", b"d", b"e"][index as usize],
+                        &mut buffers,
+                    );
                 }
                 assert!(pipeline.is_settled());
                 say(&mut pipeline, &mut buffers, b"g");
-                assert_eq!(pipeline.output(), b"abcdefg", "{order:?}");
+                assert_eq!(pipeline.output().piece(), b"abcdefg", "{order:?}");
             }
         }
     }
@@ -274,7 +290,7 @@ mod tests {
         }
         assert!(pipeline.is_full_of_gaps());
         for gap in 0..GAPS_START as u32 {
-            pipeline.answer(gap, &[0; OUTPUT_SIZE_MAX], &mut buffers);
+            answer(&mut pipeline, gap, &[0; OUTPUT_SIZE_MAX], &mut buffers);
         }
         pipeline.open_gap(&mut buffers);
         assert!(pipeline.is_full_of_gaps(), "one at a time");

@@ -9,6 +9,7 @@ use super::dump::Slice;
 use super::fleet::Fleet;
 use super::settings::Setting;
 use super::switches::Switches;
+use super::watch::Watchers;
 use crate::shard::{self, Bands, Prefixes};
 use crate::time::{Now, Seconds};
 
@@ -62,6 +63,7 @@ pub struct Facts {
     pub switches: Switches,
     /// There with -Z.
     pub certificates: Option<Arc<dyn Certificates>>,
+    pub watchers: Watchers,
     /// The listening sockets: descriptor and address, as `stats conns` shows them.
     pub listeners: Vec<(i32, String)>,
     /// CPU time of the process in microseconds: user's, system's.
@@ -199,11 +201,11 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
         say("lru_maintainer_juggles", &0);
     }
     say("malloc_fails", &0);
-    say("log_worker_dropped", &0);
-    say("log_worker_written", &0);
-    say("log_watcher_skipped", &0);
-    say("log_watcher_sent", &0);
-    say("log_watchers", &0);
+    say("log_worker_dropped", &session.log_worker_dropped);
+    say("log_worker_written", &session.log_worker_written);
+    say("log_watcher_skipped", &session.log_watcher_skipped);
+    say("log_watcher_sent", &session.log_watcher_sent);
+    say("log_watchers", &facts.watchers.count());
     if let Some(certificates) = &facts.certificates {
         if session_cache {
             say("ssl_new_sessions", &session.ssl_new_sessions);

@@ -249,13 +249,18 @@ impl Shard {
         self.bands.at(self.slab.classes.band(class))
     }
 
-    /// The band that an item of this size would be in.
+    /// The figures of the band that an item of this size would be in.
     pub(super) fn band_for(&mut self, size: usize) -> &mut Band {
-        let band = match size <= self.pool.page_size() {
+        let band = self.band_number(size);
+        self.bands.at(band)
+    }
+
+    /// The number of the band that an item of this size would be in.
+    pub(super) fn band_number(&self, size: usize) -> u8 {
+        match size <= self.pool.page_size() {
             true => self.slab.classes.band(self.slab.classes.of(size)),
             false => LARGE_VALUES,
-        };
-        self.bands.at(band)
+        }
     }
 
     /// Changes the budget of item memory. What is beyond it goes back to the system bit by bit, as it is swept.

@@ -23,7 +23,7 @@ use super::item::{CLOCK, FETCHED};
 use super::slab::{ItemId, PageNumber, Ring};
 use super::store::NoMemory;
 use super::{Eviction, Shard};
-use crate::memory::Page;
+use crate::memory::{BLOCKS_PER_PAGE, Page};
 use crate::time::{Now, Seconds};
 
 /// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
@@ -90,11 +90,26 @@ impl Shard {
             Some(page) => page,
             None => match self.slab.take_chunk(class, ring.other()) {
                 Some(id) => return Some(id),
-                None => self.sweep_for_page(now).or_else(|| self.take_from_hoard())?,
+                None => self.page_by_force(now)?,
             },
         };
         self.slab.open_page(page, class, ring);
         self.slab.take_chunk(class, ring)
+    }
+
+    /// A page to be cut into blocks; as [`Shard::allocate`] makes one into chunks.
+    pub(super) fn page_of_blocks(&mut self, now: Now) -> Option<Page> {
+        if self.settings.evict {
+            self.pay(self.pool.page_size(), now);
+        } else if self.pool.is_refusing() {
+            return None;
+        }
+        self.free_page().or_else(|| self.page_by_force(now))
+    }
+
+    /// A page that costs items, or was meant for somebody else.
+    fn page_by_force(&mut self, now: Now) -> Option<Page> {
+        self.sweep_for_page(now).or_else(|| self.take_from_hoard())
     }
 
     /// A page that costs no item.
@@ -159,18 +174,11 @@ impl Shard {
         }
     }
 
-    /// Takes the pages of a large value that is gone, with one visit to the pool.
-    pub(super) fn recycle_all(&mut self, mut pages: impl ExactSizeIterator<Item = Page>) {
-        let room = self.spare_max.saturating_sub(self.spare.len());
-        self.spare.extend(pages.by_ref().take(room));
-        if pages.len() > 0 {
-            self.own_pages(self.counters.pages - pages.len() as u64);
-            self.pool.give_all(pages);
-        }
-    }
-
     /// Pages for a large value, however long it takes to free them: for values whose bytes are copied here anyway.
     pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Result<Vec<Page>, NoMemory> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         loop {
             if let Some(pages) = self.gather_pages(count, now)? {
                 return Ok(pages);
@@ -244,9 +252,20 @@ impl Shard {
         self.spare.pop()
     }
 
-    /// Sweeps in proportion to what a store takes, while the reserve is below its target.
+    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then one chunk a store, so
+    /// that a page's items are forgotten one after the other; the last waits until the page is needed, lest the reserve
+    /// outgrow its target.
     fn pay(&mut self, size: usize, now: Now) {
-        if self.spare.len() >= self.spare_max || !self.is_full() {
+        if !self.is_full() {
+            return;
+        }
+        if self.spare.len() >= self.spare_max {
+            if self
+                .hand()
+                .is_some_and(|page| !self.slab.is_page_nearly_empty(page))
+            {
+                self.sweep(self.is_fruitless(), now);
+            }
             return;
         }
         self.credit = (self.credit + size * SWEEP_PER_STORED).min(self.pool.page_size());
@@ -267,6 +286,9 @@ impl Shard {
     pub(super) fn sweep_in_background(&mut self, now: Now) {
         if self.hoard.is_stale(now.seconds) {
             self.release_hoard();
+        }
+        if self.pool.has_excess() {
+            self.pool.trim();
         }
         let mut cost = BACKGROUND_COST_MAX;
         while self.settings.evict
@@ -302,7 +324,7 @@ impl Shard {
             return flushed;
         }
         let [in_probation, in_main] =
-            Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_pages[ring as usize]);
+            Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_blocks[ring as usize] / BLOCKS_PER_PAGE);
         match (probation, main) {
             (Some(probation), Some(main)) => {
                 let share = self.settings.eviction.probation_percent();
@@ -381,14 +403,15 @@ impl Shard {
             self.slab.set_header(to, &header);
             self.table.replace(hash, id, to);
             if let Some(number) = self.slab.item(to).large() {
-                let pages = self.larges.get(number).pages();
-                self.large_pages[ring as usize] -= pages;
-                self.large_pages[Ring::Main as usize] += pages;
+                let weight = self.larges.weight(number);
+                self.large_blocks[ring as usize] -= weight;
+                self.large_blocks[Ring::Main as usize] += weight;
             }
             let page = self.slab.release_chunk(id);
             debug_assert!(page.is_none(), "the hand closes its page itself");
             return size / COPY_SIZE_PER_COST;
         }
+        self.note_evicted(id, now);
         self.count_eviction(id, references > 0, header.has(FETCHED), now.seconds);
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));

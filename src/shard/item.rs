@@ -4,7 +4,7 @@
 //! byte 0          4          8          12         14   15   16
 //!      +----------+----------+----------+----------+----+----+---- - - - ----+-----+---------------+
 //!      | deadline | accessed | cas, low | value    | key|bits| present ones  | key | value         |
-//!      |        b |          |          | size     |size|    | of cas high,  |     | (first piece) |
+//!      |        b |          |          | size     |size|    | of cas high,  |     | (last piece)  |
 //!      +----------+----------+----------+----------+----+----+ flags, large  +-----+---------------+
 //!
 //! b, the highest bit of the deadline: the key was spelled in base64
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! All numbers are little-endian. Sixteen bytes hold what nearly every item needs; what few items need (client
-//! flags other than 0, a cas unique of 2^32 or more, the number of a large value's pages) takes 4 bytes each, only
+//! flags other than 0, a cas unique of 2^32 or more, the number of a large value) takes 4 bytes each, only
 //! where it is present. A key size of 0 marks a vacant chunk, which holds no item at all.
 
 use crate::command::KEY_SIZE_MAX;
@@ -30,7 +30,7 @@ pub(super) struct Header {
     /// The second of the last access.
     pub(super) accessed: u32,
     cas_low: u32,
-    /// Bytes of the value's first piece, which is all of it unless the item is large.
+    /// Bytes of the value's last piece, which is all of it unless the item is large.
     pub(super) value_size: u16,
     pub(super) key_size: u8,
     pub(super) bits: u8,
@@ -157,7 +157,7 @@ impl<'a> Item<'a> {
         &self.chunk[at..at + usize::from(self.header.key_size)]
     }
 
-    /// The value's first piece as far as it lies in the chunk.
+    /// The value's last piece, which is all of it unless the item is large.
     pub(super) fn value(&self) -> &'a [u8] {
         let at = self.header.key_at() + usize::from(self.header.key_size);
         &self.chunk[at..at + usize::from(self.header.value_size)]
@@ -180,7 +180,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The number of the item's pages in the side table.
+    /// The number of the item's pages and blocks in the side table.
     pub(super) fn large(&self) -> Option<u32> {
         self.header
             .is_large()
@@ -227,7 +227,7 @@ pub(super) struct Draft<'a> {
     pub(super) key_is_binary: bool,
     /// Of [`CLOCK`], [`FETCHED`], [`STALE`] and [`TOKEN_SENT`].
     pub(super) marks: u8,
-    /// The number of the pages that hold the rest of a large value.
+    /// The number of the pages and blocks that hold the most of a large value.
     pub(super) large: Option<u32>,
 }
 

@@ -9,17 +9,20 @@
 //!   |----- slab             ItemId -> bytes; pages, chunks, rings of pages
 //!   |        |-- classes    sizes of chunk
 //!   |        '-- item       the bytes of an item
-//!   |----- large            pages of large values, and values that are arriving
+//!   |----- large, blocks    pages and blocks of large values, and values that are arriving
 //!   '----- ghosts           what was forgotten lately
 //! ```
 //!
 //! Invariant: every chunk in use is an item that the table finds under its key, and the other way round; every page
-//! is in the slab, under a large value, in reserve, or not this shard's. [`Shard::check`] verifies it.
+//! is in the slab, under a large value or its blocks, in reserve, or not this shard's. [`Shard::check`] verifies it.
 
 mod bands;
+mod blocks;
 mod classes;
 mod clock;
 mod counters;
+mod evicted;
+mod extend;
 mod ghosts;
 mod item;
 mod large;
@@ -37,9 +40,10 @@ use std::sync::Arc;
 
 pub use bands::{BANDS, Band, Bands};
 pub use counters::Counters;
+pub use evicted::Evicted;
 pub use large::{Reservation, Reserve};
 pub use prefixes::{PrefixCounters, Prefixes};
-pub use scan::Seen;
+pub use scan::{Glance, Seen};
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
@@ -48,9 +52,10 @@ use crate::time::{Deadline, Exptime, Now, Seconds};
 use bands::Busy;
 use classes::ClassId;
 use clock::{Crawl, Sweep};
+use evicted::EvictedList;
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
-use large::{Hoard, LargeValues};
+use large::{Hoard, Large, LargeValues};
 use slab::{ItemId, Slab};
 use table::Table;
 
@@ -155,8 +160,8 @@ pub struct Shard {
     pages_floor: u64,
     /// Pages for a large value that is about to arrive; not counted among this shard's.
     hoard: Hoard,
-    /// Pages of large values, by the ring of their items.
-    large_pages: [usize; 2],
+    /// What large values take in pages and blocks, counted in blocks, by the ring of their items.
+    large_blocks: [usize; 2],
     sweep: Option<Sweep>,
     /// Bytes that stores have paid for and the hand has not yet swept.
     credit: usize,
@@ -178,6 +183,8 @@ pub struct Shard {
     /// Counters by key prefix, and whether they count now.
     prefixes: Prefixes,
     detail: bool,
+    /// What was forgotten, while somebody wants to know.
+    evicted: Option<Box<EvictedList>>,
 }
 
 /// Pages that a shard is promised of its fair share.
@@ -205,13 +212,13 @@ impl Shard {
             seed,
             table,
             slab,
-            larges: LargeValues::default(),
+            larges: LargeValues::new(pool.page_size()),
             ghosts: Ghosts::default(),
             spare: Vec::new(),
             spare_max: 0,
             pages_floor: floor(pages, settings.shards),
             hoard: Hoard::default(),
-            large_pages: [0; 2],
+            large_blocks: [0; 2],
             sweep: None,
             credit: 0,
             fruitless: 0,
@@ -225,6 +232,7 @@ impl Shard {
             busy,
             prefixes: Prefixes::default(),
             detail: settings.detail,
+            evicted: None,
             pool,
         };
         shard.pool.change_promise(0, shard.pages_floor as usize);
@@ -236,6 +244,7 @@ impl Shard {
     ///
     /// A store's value must be in the request; one that arrives apart takes [`Shard::reserve`] and
     /// [`Shard::commit`].
+    #[inline]
     pub fn execute(&mut self, request: &Request<'_>, now: Now) -> Reply<'_> {
         self.advance(now);
         match &request.operation {
@@ -278,10 +287,11 @@ impl Shard {
         let mut after = before;
         let mut won = false;
         if let Some(tokens) = &get.tokens {
+            // What recache is given is an exptime, too: a large one is a point in time.
             let expires_soon = || {
-                let left = before.deadline().left(now.seconds);
-                left.zip(tokens.recache_below)
-                    .is_some_and(|(left, below)| left < i64::from(below))
+                let below = tokens.recache_below.map(|below| Exptime(below.into()));
+                let ends = before.deadline();
+                ends != Deadline::NEVER && below.is_some_and(|below| ends.raw() < now.deadline(below).raw())
             };
             won = found.is_none() || !before.has(TOKEN_SENT) && (before.has(STALE) || expires_soon());
             if won {
@@ -412,7 +422,7 @@ impl Shard {
     pub fn counters(&self) -> Counters {
         Counters {
             pages_spare: self.spare.len() as u64,
-            pages_large: self.large_pages.iter().sum::<usize>() as u64,
+            pages_large: self.larges.pages() as u64,
             ..self.counters
         }
     }
@@ -497,9 +507,8 @@ impl Shard {
         let large = item.large();
         self.discount_item(id, large.is_some(), size);
         if let Some(number) = large {
-            let large = self.larges.remove(number);
-            self.large_pages[self.slab.ring_of(id) as usize] -= large.pages();
-            self.recycle_all(large.into_pages());
+            self.large_blocks[self.slab.ring_of(id) as usize] -= self.larges.weight(number);
+            self.discard_large(number);
         }
         if let Some(page) = self.slab.release_chunk(id) {
             self.recycle(page);
@@ -509,9 +518,25 @@ impl Shard {
         }
     }
 
+    /// Gives the pages and blocks of a large value back. Pages that somebody else holds, because he is sending them,
+    /// are no longer this shard's, and go to the pool when he lets go.
+    fn discard_large(&mut self, number: u32) {
+        let Large { chain, blocks } = self.larges.remove(number);
+        self.own_pages(self.counters.pages - chain.pages() as u64);
+        drop(chain);
+        for block in blocks {
+            if let Some(page) = self.larges.blocks.release(block) {
+                self.recycle(page);
+            }
+        }
+        while let Some(page) = self.larges.compact() {
+            self.recycle(page);
+        }
+    }
+
     /// Header, key and the whole value.
     fn size(&self, item: &Item<'_>) -> usize {
-        item.size() + item.large().map_or(0, |number| self.larges.get(number).size())
+        item.size() + item.large().map_or(0, |number| self.larges.size(number))
     }
 
     fn value<'a>(&'a self, item: &Item<'a>) -> Value<'a> {
@@ -519,10 +544,8 @@ impl Shard {
             None => Value::whole(item.value()),
             Some(number) => {
                 let large = self.larges.get(number);
-                Value {
-                    first: large.first().unwrap_or(item.value()),
-                    rest: &large.rest,
-                }
+                let block_pages = self.larges.blocks.all_pages();
+                Value::large(large.chain.segments(), &large.blocks, block_pages, item.value())
             }
         }
     }
@@ -581,7 +604,8 @@ impl Shard {
     /// item.
     pub fn check(&self) {
         self.slab.check();
-        let (mut items, mut bytes, mut larges, mut large_pages) = (0, 0, 0, [0; 2]);
+        self.larges.check();
+        let (mut items, mut bytes, mut larges, mut large_blocks) = (0, 0, 0, [0; 2]);
         for id in self.slab.items() {
             let item = self.slab.item(id);
             let hash = self.seed.hash(item.key());
@@ -601,12 +625,12 @@ impl Shard {
             bytes += self.size(&item);
             if let Some(number) = item.large() {
                 larges += 1;
-                large_pages[self.slab.ring_of(id) as usize] += self.larges.get(number).pages();
+                large_blocks[self.slab.ring_of(id) as usize] += self.larges.weight(number);
             }
         }
         assert_eq!(self.table.count(), items);
         assert_eq!(self.larges.count(), larges);
-        assert_eq!(self.large_pages, large_pages);
+        assert_eq!(self.large_blocks, large_blocks);
         assert_eq!(self.counters.curr_items, items as u64);
         let bands = self.bands();
         assert_eq!(
@@ -619,7 +643,7 @@ impl Shard {
         );
         assert_eq!(self.counters.bytes, bytes as u64);
         assert_eq!(self.counters.hash_bytes, self.table.size() as u64);
-        let pages = self.slab.pages_owned() + large_pages[0] + large_pages[1] + self.spare.len();
+        let pages = self.slab.pages_owned() + self.larges.pages() + self.spare.len();
         assert_eq!(self.counters.pages, pages as u64);
         assert!(pages <= self.pool.pages_taken());
         assert!(self.spare.len() <= self.spare_max);
@@ -633,7 +657,8 @@ impl Drop for Shard {
             .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
         self.release_hoard();
         self.pool.give_all(self.spare.drain(..));
-        self.pool.give_all(std::mem::take(&mut self.larges).into_pages());
+        let larges = std::mem::replace(&mut self.larges, LargeValues::new(self.pool.page_size()));
+        self.pool.give_all(larges.blocks.into_pages());
         self.pool.give_all(self.slab.take_pages());
     }
 }

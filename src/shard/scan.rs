@@ -1,11 +1,13 @@
-//! Walks over all items, a slice at a time: for dumps of keys and for statistics of sizes.
+//! Looking at items without touching them: walks over all, a slice at a time, for dumps of keys and for statistics of
+//! sizes; and a glance at one.
 //!
 //! The walk goes through the table, piece by piece, because an item stays in its piece whatever becomes of its memory.
 //! A slice takes whole pieces; one has at most some thousand items ([`super::table`]), so that a slice is
 //! short. An item that is there for the whole walk is seen exactly once.
 
 use super::Shard;
-use super::item::FETCHED;
+use super::item::{self, FETCHED};
+use crate::command::Request;
 use crate::time::{Now, Seconds};
 
 /// Items after which a slice takes no further piece.
@@ -33,7 +35,41 @@ pub struct Seen<'a> {
     pub item_size: usize,
 }
 
+/// What stands under a key, live or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    pub is_flushed: bool,
+    pub has_expired: bool,
+    /// The band, 1 to 63.
+    pub class: u8,
+    pub value_size: usize,
+    /// Seconds left; `None` is never.
+    pub left: Option<i64>,
+}
+
 impl Shard {
+    /// What a request would find now. Nothing is counted, marked or removed.
+    pub fn glance(&mut self, request: &Request<'_>, now: Now) -> Option<Glance> {
+        self.advance(now);
+        let id = self
+            .table
+            .find(request.hash, |id| self.slab.has_key(id, request.key))?;
+        let item = self.slab.item(id);
+        let deadline = item.header.deadline();
+        Some(Glance {
+            is_flushed: self.slab.is_flushed(id),
+            has_expired: deadline.has_passed(now.seconds),
+            class: self.band(&item, self.slab.class_of(id)),
+            value_size: self.value(&item).size(),
+            left: deadline.left(now.seconds),
+        })
+    }
+
+    /// The band, 1 to 63, that an item with this key and so large a value would be in.
+    pub fn class_for(&self, key: &[u8], value_size: usize) -> u8 {
+        self.band_number(item::HEADER_SIZE + key.len() + value_size)
+    }
+
     /// Calls `see` for the live items of one slice, which begins at the piece `from`; returns where the next one
     /// begins, or `None` at the end.
     pub fn scan(&self, from: usize, now: Now, mut see: impl FnMut(&Seen<'_>)) -> Option<usize> {

@@ -26,6 +26,17 @@ use crate::time::Deadline;
 pub(super) struct ItemId(NonZeroU32);
 const _: () = assert!(size_of::<Option<ItemId>>() == 4);
 
+#[cfg(test)]
+impl ItemId {
+    pub(super) fn from_raw(raw: NonZeroU32) -> ItemId {
+        ItemId(raw)
+    }
+
+    pub(super) fn raw(self) -> NonZeroU32 {
+        self.0
+    }
+}
+
 /// One of the two rings of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
@@ -398,6 +409,11 @@ impl Slab {
 
     pub(super) fn is_page_empty(&self, page: PageNumber) -> bool {
         self.slots[page.0 as usize].used == 0
+    }
+
+    /// Whether the next chunk that is given back empties the page, or it is empty.
+    pub(super) fn is_page_nearly_empty(&self, page: PageNumber) -> bool {
+        self.slots[page.0 as usize].used <= 1
     }
 
     /// The page of this ring that was opened first.

@@ -1,7 +1,7 @@
 //! Commands that write values: one way in for all of them, [`Shard::put`].
 
 use super::item::{self, CLOCK, Draft, FETCHED, STALE, TOKEN_SENT};
-use super::large::{Reservation, Reserve, Shape};
+use super::large::{Parts, Reservation, Reserve, Shape};
 use super::slab::{ItemId, Ring};
 use super::{Eviction, Shard, number};
 use crate::command::{
@@ -9,39 +9,6 @@ use crate::command::{
 };
 use crate::hash::KeyHash;
 use crate::time::{Deadline, Exptime, Now};
-
-/// A value on its way into an item.
-pub(super) enum Body<'a> {
-    /// Fits a chunk.
-    Small(&'a [u8]),
-    /// Has arrived in memory of its own, large or not.
-    Reserved(Reservation),
-}
-
-impl Body<'_> {
-    fn size(&self) -> usize {
-        match self {
-            Body::Small(value) => value.len(),
-            Body::Reserved(reservation) => reservation.size(),
-        }
-    }
-
-    fn append_to(&self, value: &mut Vec<u8>) {
-        match self {
-            Body::Small(bytes) => value.extend_from_slice(bytes),
-            Body::Reserved(reservation) => reservation
-                .pieces()
-                .for_each(|piece| value.extend_from_slice(piece)),
-        }
-    }
-
-    fn fill(&self, target: &mut Reservation) {
-        match self {
-            Body::Small(bytes) => target.fill(bytes),
-            Body::Reserved(reservation) => reservation.pieces().for_each(|piece| target.fill(piece)),
-        }
-    }
-}
 
 /// Nothing can be forgotten to make room.
 pub(super) struct NoMemory;
@@ -62,23 +29,19 @@ enum Verdict {
 
 impl Shard {
     pub(super) fn store(&mut self, request: &Request<'_>, store: &Store, now: Now) -> Reply<'_> {
-        let shape = self.shape(request.key, request.value.len());
-        if shape.is_large() {
-            if self.is_too_large(request.key, store.flags, request.value.len()) {
-                return self.refuse(request, store, Reply::TooLarge);
-            }
-            return match self.take_reservation(request.key, request.value.len(), now) {
-                Ok(mut reservation) => {
-                    reservation.fill(request.value);
-                    self.commit(reservation, request, now)
-                }
-                Err(NoMemory) => self.refuse(request, store, Reply::NoMemory),
-            };
-        }
         if self.is_too_large(request.key, store.flags, request.value.len()) {
             return self.refuse(request, store, Reply::TooLarge);
         }
-        self.store_body(request, store, Body::Small(request.value), now)
+        if self.shape(request.key, request.value.len()).pages == 0 {
+            return self.store_parts(request, store, Parts::small(request.value), now);
+        }
+        match self.take_reservation(request.key, request.value.len(), now) {
+            Ok(mut reservation) => {
+                reservation.fill(request.value);
+                self.store_parts(request, store, reservation.into_parts(), now)
+            }
+            Err(NoMemory) => self.refuse(request, store, Reply::NoMemory),
+        }
     }
 
     /// Begins a store whose value arrives in pieces: takes the memory for it, forgetting others if need be. A
@@ -95,12 +58,12 @@ impl Shard {
             return Reserve::Refused(self.refuse(request, store, Reply::TooLarge));
         }
         let shape = self.shape(request.key, value_size);
-        let pages = match shape.is_large() {
-            true => self.gather_pages(shape.pages(), now),
-            false => Ok(Some(Vec::new())),
+        let pages = match shape.pages {
+            0 => Ok(Some(Vec::new())),
+            count => self.gather_pages(count, now),
         };
         match pages {
-            Ok(Some(pages)) => Reserve::Reserved(Reservation::new(shape, value_size, pages, &self.pool)),
+            Ok(Some(pages)) => Reserve::Reserved(Reservation::new(shape, pages, &self.pool)),
             Ok(None) => Reserve::Again,
             Err(NoMemory) => Reserve::Refused(self.refuse(request, store, Reply::NoMemory)),
         }
@@ -112,12 +75,12 @@ impl Shard {
             panic!("only a store commits: {request:?}");
         };
         self.advance(now);
-        self.store_body(request, store, Body::Reserved(reservation), now)
+        self.store_parts(request, store, reservation.into_parts(), now)
     }
 
-    fn store_body(&mut self, request: &Request<'_>, store: &Store, body: Body<'_>, now: Now) -> Reply<'_> {
+    fn store_parts(&mut self, request: &Request<'_>, store: &Store, parts: Parts<'_>, now: Now) -> Reply<'_> {
         let hash = request.hash;
-        let value_size = body.size();
+        let value_size = parts.size();
         if self.detail {
             self.detail(request.key, |prefix| prefix.sets += 1);
         }
@@ -143,12 +106,12 @@ impl Shard {
                     draft.marks = STALE | header.bits & TOKEN_SENT;
                 }
                 draft.cas = self.new_cas(store.cas_new);
-                self.put(hash, draft, body, old, now).map(|_| value_size)
+                self.put(hash, draft, parts, old, now).map(|_| value_size)
             }
             Verdict::Vivifies(exptime) => {
                 draft.deadline = now.deadline(exptime);
                 draft.cas = self.new_cas(store.cas_new);
-                self.put(hash, draft, body, None, now).map(|_| value_size)
+                self.put(hash, draft, parts, None, now).map(|_| value_size)
             }
             Verdict::Extends(old) => {
                 let item = self.slab.item(old);
@@ -161,7 +124,7 @@ impl Shard {
                     return Reply::NotStored;
                 }
                 draft.cas = self.new_cas(store.cas_new);
-                match self.extend(request, draft, body, store.mode, old, now) {
+                match self.extend(request, draft, parts, store.mode, old, now) {
                     Ok(true) => Ok(value_size),
                     Ok(false) => {
                         self.counters.cmd_set += 1;
@@ -235,83 +198,34 @@ impl Shard {
         }
     }
 
-    /// Stores the old value and the new one together; false if the item was forgotten to make room for that.
-    fn extend(
-        &mut self,
-        request: &Request<'_>,
-        draft: Draft<'_>,
-        body: Body<'_>,
-        mode: StoreMode,
-        old: ItemId,
-        now: Now,
-    ) -> Result<bool, NoMemory> {
-        let size = body.size() + self.value(&self.slab.item(old)).size();
-        if !self.shape(draft.key, size).is_large() {
-            let mut whole = std::mem::take(&mut self.scratch);
-            whole.clear();
-            if mode == StoreMode::Prepend {
-                body.append_to(&mut whole);
-            }
-            whole.extend_from_slice(self.slab.item(old).value());
-            if mode == StoreMode::Append {
-                body.append_to(&mut whole);
-            }
-            let stored = self.put(request.hash, draft, Body::Small(&whole), Some(old), now);
-            self.scratch = whole;
-            return stored.map(|_| true);
-        }
-        let mut whole = self.take_reservation(draft.key, size, now)?;
-        // Making room may have moved the item, or forgotten it.
-        let Some(old) = self
-            .table
-            .find(request.hash, |id| self.slab.has_key(id, draft.key))
-        else {
-            return Ok(false);
-        };
-        if mode == StoreMode::Prepend {
-            body.fill(&mut whole);
-        }
-        self.value(&self.slab.item(old))
-            .pieces()
-            .for_each(|piece| whole.fill(piece));
-        if mode == StoreMode::Append {
-            body.fill(&mut whole);
-        }
-        self.put(request.hash, draft, Body::Reserved(whole), Some(old), now)
-            .map(|_| true)
-    }
-
     /// Gives the key this value, in place of its old item if it has one. All writing of items goes through here.
     ///
     /// On failure the old item is as it was, unless it was forgotten to make room.
-    fn put(
+    pub(super) fn put(
         &mut self,
         hash: KeyHash,
         mut draft: Draft<'_>,
-        body: Body<'_>,
+        parts: Parts<'_>,
         old: Option<ItemId>,
         now: Now,
     ) -> Result<ItemId, NoMemory> {
-        let (head, large) = match body {
-            Body::Small(value) => (Head::Borrowed(value), None),
-            Body::Reserved(reservation) => {
-                let (head, large) = reservation.into_parts();
-                (Head::Owned(head), large)
-            }
+        let shape = self.shape(draft.key, parts.size());
+        let chain_pages = parts.chain.pages();
+        let (in_blocks, last) = match shape.is_large {
+            true => parts
+                .tail
+                .bytes()
+                .split_at(self.larges.in_blocks(parts.tail.bytes().len())),
+            false => (&[][..], parts.tail.bytes()),
         };
-        let value = head.bytes();
-        let large_pages = large.as_ref().map_or(0, |large| large.pages());
-        let large_size = large.as_ref().map_or(0, |large| large.size());
-        draft.large = large.map(|large| self.larges.insert(large));
-        let size = draft.size(value.len());
         self.counters.total_items += 1;
-
-        if let Some(old) = old {
+        draft.marks |= old.map_or(0, |old| self.slab.item(old).header.bits & CLOCK);
+        if let Some(old) = old.filter(|_| !shape.is_large) {
             let (item, class, _) = self.slab.item_in_page(old);
-            draft.marks |= item.header.bits & CLOCK;
-            if draft.large.is_none() && !item.header.is_large() && class == self.slab.classes.of(size) {
+            let size = draft.size(last.len());
+            if !item.header.is_large() && class == self.slab.classes.of(size) {
                 let size_old = item.size();
-                self.slab.write(old, &draft, value);
+                self.slab.write(old, &draft, last);
                 self.count_overwrite(old, size_old, size);
                 self.counters.bytes = self.counters.bytes + size as u64 - size_old as u64;
                 return Ok(old);
@@ -320,20 +234,26 @@ impl Shard {
 
         let ring = self.ring_for(hash, old);
         let moves = self.moves;
-        let Some(id) = self.allocate(size, ring, now) else {
+        if shape.is_large {
+            self.own_pages(self.counters.pages + chain_pages as u64);
+            draft.large = Some(self.larges.insert(parts.chain));
+        }
+        let Some(id) = self.allocate_all(&draft, in_blocks, last.len(), ring, now) else {
             self.counters.total_items -= 1;
             if let Some(number) = draft.large {
-                let pages = self.larges.remove(number).into_pages();
-                self.pool.give_all(pages);
+                self.discard_large(number);
             }
             return Err(NoMemory);
         };
-        self.slab.write(id, &draft, value);
-        self.count_item(id, draft.large.is_some(), size + large_size);
-        self.counters.bytes += (size + large_size) as u64;
+        self.slab.write(id, &draft, last);
+        let mut size = draft.size(last.len());
+        if let Some(number) = draft.large {
+            size += self.larges.size(number);
+            self.large_blocks[self.slab.ring_of(id) as usize] += self.larges.weight(number);
+        }
+        self.count_item(id, draft.large.is_some(), size);
+        self.counters.bytes += size as u64;
         self.counters.curr_items += 1;
-        self.own_pages(self.counters.pages + large_pages as u64);
-        self.large_pages[self.slab.ring_of(id) as usize] += large_pages;
         let old = match old {
             // Making room may have moved the old item, or forgotten it.
             Some(_) if self.moves != moves => {
@@ -353,7 +273,35 @@ impl Shard {
                 self.counters.hash_bytes += grown as u64;
             }
         }
+        if let Some(number) = draft.large {
+            self.larges.join_last(number);
+        }
         Ok(id)
+    }
+
+    /// Blocks for these bytes, with the bytes in them, and a chunk for the rest of the item.
+    fn allocate_all(
+        &mut self,
+        draft: &Draft<'_>,
+        in_blocks: &[u8],
+        last_size: usize,
+        ring: Ring,
+        now: Now,
+    ) -> Option<ItemId> {
+        if let Some(number) = draft.large {
+            for bytes in in_blocks.chunks_exact(self.larges.blocks.block_size()) {
+                if !self.larges.blocks.has_vacant() {
+                    let page = self.page_of_blocks(now)?;
+                    // What was forgotten for the page may have left blocks.
+                    match self.larges.blocks.has_vacant() {
+                        true => self.recycle(page),
+                        false => self.larges.blocks.open_page(page),
+                    }
+                }
+                self.larges.add_block(number, bytes);
+            }
+        }
+        self.allocate(draft.size(last_size), ring, now)
     }
 
     /// The ring that a key's new item goes to: where the old one is, or main if it was forgotten too soon.
@@ -383,7 +331,7 @@ impl Shard {
             marks: 0,
             large: None,
         };
-        self.put(request.hash, draft, Body::Small(&[]), None, now).ok()
+        self.put(request.hash, draft, Parts::small(&[]), None, now).ok()
     }
 
     /// A delete that keeps the item: as stale, as empty, or both.
@@ -429,35 +377,15 @@ impl Shard {
                 | if delete.invalidate { STALE } else { 0 },
             large: None,
         };
-        let value = if emptied {
-            Vec::new()
+        let parts = if emptied {
+            Parts::small(&[])
         } else {
-            self.value(&self.slab.item(id)).to_vec()
+            self.parts(id)
         };
-        match self.put_copy(request, draft, &value, id, now) {
+        match self.put(request.hash, draft, parts, Some(id), now) {
             Ok(_) => Reply::Deleted,
             Err(NoMemory) => Reply::NoMemory,
         }
-    }
-
-    /// Rewrites an item whose layout changes: rare, so that a copy of the value does no harm.
-    fn put_copy(
-        &mut self,
-        request: &Request<'_>,
-        draft: Draft<'_>,
-        value: &[u8],
-        old: ItemId,
-        now: Now,
-    ) -> Result<ItemId, NoMemory> {
-        if !self.shape(draft.key, value.len()).is_large() {
-            return self.put(request.hash, draft, Body::Small(value), Some(old), now);
-        }
-        let mut reservation = self.take_reservation(draft.key, value.len(), now)?;
-        reservation.fill(value);
-        let old = self
-            .table
-            .find(request.hash, |id| self.slab.has_key(id, draft.key));
-        self.put(request.hash, draft, Body::Reserved(reservation), old, now)
     }
 
     pub(super) fn count(&mut self, request: &Request<'_>, count: &Count, now: Now) -> Reply<'_> {
@@ -465,13 +393,16 @@ impl Shard {
             return self.count_missing(request, count, now);
         };
         let item = self.slab.item(id);
-        if item.header.is_large() || item.value().is_empty() {
+        let value = self.value(&item);
+        if !value.segments.is_empty() || value.size() == 0 {
             return Reply::NotNumeric;
         }
+        // Of a value in blocks the first is more than any number takes.
+        let first = value.pieces().next().unwrap_or_default();
         if self.settings.cas_enabled && count.cas_compare.is_some_and(|compare| compare != item.cas()) {
             return Reply::Exists;
         }
-        let Some(number) = number::parse(item.value()) else {
+        let Some(number) = number::parse(first) else {
             return Reply::NotNumeric;
         };
         let number = number::count(number, count.direction, count.delta);
@@ -488,7 +419,7 @@ impl Shard {
         let mut text = itoa::Buffer::new();
         let text = text.format(number).as_bytes();
         let flags = item.flags();
-        let value_size = item.value().len();
+        let value_size = self.value(&item).size();
         let mut header = item.header;
         let before = header.deadline();
         let deadline = count.touch.map_or(before, |exptime| now.deadline(exptime));
@@ -496,7 +427,8 @@ impl Shard {
         header.set_deadline(deadline);
         header.reference();
         header.accessed = now.seconds.0;
-        if text.len() <= value_size && header.set_cas(self.slab.chunk_mut(id), cas) {
+        let fits = text.len() <= value_size && !header.is_large();
+        if fits && header.set_cas(self.slab.chunk_mut(id), cas) {
             self.slab.note_deadline(id, deadline);
             self.slab.set_header(id, &header);
             item::overwrite_value(self.slab.chunk_mut(id), text);
@@ -520,7 +452,7 @@ impl Shard {
             value.clear();
             value.extend_from_slice(text);
             value.resize(text.len().max(value_size), b' ');
-            let stored = self.put(request.hash, draft, Body::Small(&value), Some(id), now);
+            let stored = self.put(request.hash, draft, Parts::small(&value), Some(id), now);
             self.scratch = value;
             if stored.is_err() {
                 self.note_refusal();
@@ -559,35 +491,30 @@ impl Shard {
         let mut text = itoa::Buffer::new();
         let text = text.format(number).as_bytes();
         if self
-            .put(request.hash, draft, Body::Small(text), None, now)
+            .put(request.hash, draft, Parts::small(text), None, now)
             .is_err()
         {
             self.note_refusal();
             return Reply::NoMemory;
         }
-        let left = deadline.left(now.seconds);
         Reply::Counted(Counted {
             number,
             cas: draft.cas,
             flags: 0,
-            left_before: left,
-            left_after: left,
+            left_before: None,
+            left_after: deadline.left(now.seconds),
             key_is_binary: count.key_is_binary,
         })
     }
 
-    fn shape(&self, key: &[u8], value_size: usize) -> Shape {
+    pub(super) fn shape(&self, key: &[u8], value_size: usize) -> Shape {
         Shape::of(value_size, key.len(), self.pool.page_size())
     }
 
     fn take_reservation(&mut self, key: &[u8], size: usize, now: Now) -> Result<Reservation, NoMemory> {
         let shape = self.shape(key, size);
-        let pages = if shape.is_large() {
-            self.take_pages(shape.pages(), now)?
-        } else {
-            Vec::new()
-        };
-        Ok(Reservation::new(shape, size, pages, &self.pool))
+        let pages = self.take_pages(shape.pages, now)?;
+        Ok(Reservation::new(shape, pages, &self.pool))
     }
 
     /// memcached's own count of an item's bytes, so that the same values fit: header, key and NUL, flags, cas
@@ -622,21 +549,6 @@ impl Shard {
     fn note_refusal(&mut self) {
         if !self.settings.evict {
             self.pool.set_refusing(true);
-        }
-    }
-}
-
-/// The bytes that go into the chunk.
-enum Head<'a> {
-    Borrowed(&'a [u8]),
-    Owned(Vec<u8>),
-}
-
-impl Head<'_> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Head::Borrowed(bytes) => bytes,
-            Head::Owned(bytes) => bytes,
         }
     }
 }

@@ -404,7 +404,7 @@ fn without_eviction_a_refusal_lasts_until_memory_is_freed() {
         }
         count += 1;
     }
-    assert_eq!(count, 16, "two to a page");
+    assert_eq!(count, 18, "three blocks and a rest each");
     cache.check("small", "1", add, "NoMemory");
     cache.check("key-0", "", Operation::Delete(Delete::default()), "Deleted");
     cache.set("again", &value);
@@ -556,4 +556,159 @@ fn pages_for_a_large_value_are_gathered_over_several_calls() {
     cache.shard.maintain(cache.now);
     assert!(cache.shard.hoard.pages.is_empty());
     cache.shard.check();
+}
+
+#[test]
+fn what_is_forgotten_is_listed_for_who_asks() {
+    let mut cache = with(8, Settings::default());
+    for number in 0..20 * 8 {
+        cache.set_unchecked(&format!("key-{number}"), &"v".repeat(PAGE_SIZE / 10));
+    }
+    let forgotten = |cache: &Cache| cache.shard.counters().evictions;
+    let unheard = forgotten(&cache);
+    assert!(unheard > 0);
+    assert_eq!(cache.shard.take_evicted(|_| panic!("nobody has asked")), 0);
+
+    cache.shard.list_evicted(true);
+    let mut heard = 0;
+    for number in 0..1000 {
+        cache.set_unchecked(&format!("new-{number}"), &"v".repeat(PAGE_SIZE / 10));
+        cache.shard.maintain(cache.now);
+        let before = heard;
+        let unlisted = cache.shard.take_evicted(|evicted| {
+            heard += 1;
+            assert!(evicted.key.starts_with(b"key-") || evicted.key.starts_with(b"new-"));
+            assert_eq!((evicted.value_size, evicted.left), (PAGE_SIZE / 10, None));
+            assert!(!evicted.fetched && (1..64).contains(&evicted.class));
+        });
+        assert_eq!(unlisted, 0);
+        // One item goes where one comes, so that who watches sees what a store has displaced.
+        assert!((1..=10).contains(&(heard - before)), "{} at once", heard - before);
+        assert_eq!(heard, forgotten(&cache) - unheard);
+    }
+
+    // Whoever asks and does not listen costs no more than the list.
+    for number in 0..10_000 {
+        cache.set_unchecked(&format!("more-{number}"), &"v".repeat(PAGE_SIZE / 10));
+    }
+    let mut listed = 0;
+    let unlisted = cache.shard.take_evicted(|_| listed += 1);
+    assert_eq!(listed + unlisted, forgotten(&cache) - unheard - heard);
+    assert!(unlisted > 0 && listed > 0);
+    cache.shard.list_evicted(false);
+    cache.set_unchecked("last", &"v".repeat(PAGE_SIZE / 10));
+    assert_eq!(cache.shard.take_evicted(|_| panic!("nobody asks any more")), 0);
+}
+
+#[test]
+fn a_glance_changes_nothing() {
+    let mut cache = cache();
+    cache.store(
+        "a",
+        "value",
+        Store::new(StoreMode::Set, 0, Exptime(10)),
+        "stored cas=1 size=5",
+    );
+    let before = cache.shard.counters();
+    let glance = |cache: &mut Cache, key: &str| {
+        let request = Request {
+            key: key.as_bytes(),
+            hash: cache.seed.hash(key.as_bytes()),
+            value: &[],
+            operation: Operation::Inspect,
+        };
+        let (shard, now) = (&mut cache.shard, cache.now);
+        shard.glance(&request, now)
+    };
+    let seen = glance(&mut cache, "a").expect("it is there");
+    assert_eq!((seen.value_size, seen.left), (5, Some(10)));
+    assert!(!seen.has_expired && !seen.is_flushed);
+    assert_eq!(seen.class, cache.shard.class_for(b"a", 5));
+    assert_eq!(glance(&mut cache, "b"), None);
+    cache.now.seconds.0 += 10;
+    assert!(
+        glance(&mut cache, "a")
+            .expect("nobody has removed it")
+            .has_expired
+    );
+    cache.shard.flush(Exptime::NEVER, cache.now);
+    assert!(glance(&mut cache, "a").expect("nobody has removed it").is_flushed);
+    assert_eq!(before, cache.shard.counters());
+}
+
+/// What others hold of a value stays as it was, and memory comes back when they let go.
+#[test]
+fn a_value_grows_at_both_ends_while_others_send_it() {
+    let settings = Settings {
+        item_size_max: 1 << 20,
+        ..Settings::default()
+    };
+    let mut cache = with(1024, settings);
+    let mut want = Vec::new();
+    let mut held = Vec::new();
+    let sizes = [
+        1,
+        100,
+        1023,
+        1024,
+        1025,
+        5000,
+        16 * 1024 + 1000,
+        17 * 1024,
+        40_000,
+    ];
+    for step in 0..120usize {
+        let size = sizes[step * 7 % sizes.len()];
+        let new: Vec<u8> = (0..size).map(|index| (index * 31 + step * 17) as u8).collect();
+        let mode = match step % 3 {
+            0 if want.is_empty() || want.len() > 300_000 => StoreMode::Set,
+            0 | 1 => StoreMode::Append,
+            _ => StoreMode::Prepend,
+        };
+        want = match mode {
+            StoreMode::Set => new.clone(),
+            StoreMode::Append => [&want[..], &new].concat(),
+            _ => [&new[..], &want].concat(),
+        };
+        let request = |operation| Request {
+            key: b"large",
+            hash: cache.seed.hash(b"large"),
+            value: &[],
+            operation,
+        };
+        let grow = request(Operation::Store(store(mode)));
+        let mut reservation = reserved(cache.shard.reserve(&grow, size, cache.now));
+        reservation.fill(&new);
+        let reply = cache.shard.commit(reservation, &grow, cache.now);
+        assert!(matches!(reply, Reply::Stored { value_size, .. } if value_size as usize == want.len()));
+        cache.shard.check();
+        let get = request(Operation::Get(Get::PLAIN));
+        let Reply::Hit(hit) = cache.shard.execute(&get, cache.now) else {
+            panic!("it was just stored");
+        };
+        assert!(hit.value.to_vec() == want, "step {step}");
+        let chain = crate::memory::Chain::of(hit.value.segments);
+        let waste = chain.pages() * PAGE_SIZE - chain.size();
+        assert!(
+            waste <= PAGE_SIZE * (1 + want.len() / (16 * PAGE_SIZE)),
+            "step {step}: {waste}"
+        );
+        if step % 2 == 0 {
+            let bytes = chain.pieces().collect::<Vec<_>>().concat();
+            held.push((chain, bytes));
+        }
+        if held.len() > 5 {
+            held.remove(0);
+        }
+        for (chain, bytes) in &held {
+            assert!(chain.pieces().flatten().eq(bytes), "step {step}");
+        }
+    }
+    let delete = Operation::Delete(Delete::default());
+    cache.check("large", "", delete, "Deleted");
+    assert!(cache.shard.pool.pages_taken() > 100, "they are being sent");
+    held.clear();
+    let taken = cache.shard.pool.pages_taken();
+    assert_eq!(taken as u64, cache.shard.counters().pages);
+    assert!(taken < 10, "{taken}");
 }

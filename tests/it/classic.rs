@@ -461,6 +461,19 @@ fn a_bad_data_chunk() {
     );
 }
 
+/// Too large comes first, as memcached sees it before the value has come, and takes the old value along.
+#[test]
+fn a_bad_data_chunk_that_is_too_large() {
+    let server = Server::start(&["-I", "1024"]);
+    let mut client = server.connect();
+    client.check("set a 0 0 1\nx\nset b 0 0 1\ny\n", "STORED\nSTORED\n");
+    let value = "v".repeat(1020);
+    client.check(
+        &format!("set a 0 0 1020\n{value}xyget a\nadd b 0 0 1020\n{value}xyget b\n"),
+        "SERVER_ERROR object too large for cache\nEND\nSERVER_ERROR object too large for cache\nVALUE b 0 1\ny\nEND\n",
+    );
+}
+
 #[test]
 fn sizes_that_are_none() {
     // Where the size itself is bad nothing can be dropped: the data is read as a line.

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,8 +124,23 @@ impl Server {
         self.address.port()
     }
 
+    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What it has written to its port file: `TCP INET`, `UDP INET6` and the like, and ports.
+    pub(crate) fn ports(&self) -> Vec<(String, u16)> {
+        let text = fs::read_to_string(self.folder.join("port")).expect("port file");
+        text.lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(kind, port)| (kind.to_owned(), port.parse().expect("a port")))
+            .collect()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::pidfd_send_signal(pidfd(&self.process), signal).expect("signal");
     }
 
     /// A new connection.
@@ -175,11 +191,6 @@ impl Server {
         assert_eq!(1, ended, "still there after {signal:?} and {DEADLINE:?}");
         let took = asked.elapsed();
         (self.process.wait().expect("wait"), took)
-    }
-
-    /// Sends a signal and does not wait.
-    pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::pidfd_send_signal(pidfd(&self.process), signal).expect("signal");
     }
 
     /// True while the process runs.
@@ -410,7 +421,7 @@ pub(crate) fn testing_memcached() -> bool {
 }
 
 /// The command line that every server gets: an address on loopback, a port (-1 is a free one), and the port file.
-fn server_command(binary: &Path, folder: &Path, host: &str, port: &str) -> Command {
+pub(crate) fn server_command(binary: &Path, folder: &Path, host: &str, port: &str) -> Command {
     let mut command = Command::new(binary);
     command.args(["-l", host, "-p", port]);
     command.env("MEMCACHED_PORT_FILENAME", folder.join("port"));
@@ -436,6 +447,8 @@ pub(crate) fn scratch_folder() -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("ringcached-it-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).expect("scratch folder");
+    // Whoever the server becomes may write here.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("scratch folder");
     folder
 }
 

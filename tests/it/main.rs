@@ -4,6 +4,7 @@
 //! pass on memcached, or they are wrong). Everything that is missing on a machine (a tool, a client, a second
 //! server) is skipped by name: one line on stderr, and one in the file that `RINGCACHED_SKIPPED` names.
 
+mod auth;
 mod classic;
 mod clients;
 mod cluster;
@@ -15,14 +16,20 @@ mod failover;
 mod fleet;
 mod fleet_clients;
 mod harness;
+mod large;
 mod layers;
+mod memory;
 mod name_server;
 mod nutcracker;
+mod options;
 mod placement;
 mod process;
 mod proxy;
 mod sandbox;
+mod sockets;
 mod statistics;
 mod tidy;
 mod tls;
 mod tools;
+mod udp;
+mod watch;

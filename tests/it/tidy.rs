@@ -73,6 +73,52 @@ fn every_row_of_the_protocol_table_names_a_test() {
     assert!(wrong.is_empty(), "docs/PROTOCOL.md\n{}", wrong.join("\n"));
 }
 
+/// What the parsers know has a row: every opcode, every flag, every word that begins a line.
+#[test]
+fn all_that_is_spoken_has_a_row() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("a file of the tree");
+    let (table, binary) = (read("docs/PROTOCOL.md"), read("src/protocol/binary.rs"));
+    let (meta, classic) = (read("src/protocol/meta.rs"), read("src/protocol/classic.rs"));
+    let opcodes: Vec<&str> = binary
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("pub(super) const ")?
+                .split_once(": u8 = 0x")
+        })
+        .filter(|(name, _)| !name.starts_with("MAGIC"))
+        .map(|(_, number)| number.trim_end_matches(';'))
+        .collect();
+    let letters = meta.split("let letters = b\"").nth(1).expect("the letters");
+    let letters: Vec<char> = letters.chars().take_while(|letter| *letter != '"').collect();
+    // Words in match arms: `b"word" =>`, `b"word" | ...`.
+    let words: Vec<&str> = classic
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("b\"") && line.contains("=>"))
+        .flat_map(|line| line.split("=>").next().unwrap_or_default().split('|'))
+        .map(|pattern| pattern.trim().trim_start_matches("b\"").trim_end_matches('"'))
+        .collect();
+    assert!(
+        opcodes.len() > 30 && letters.len() > 20 && words.len() > 20,
+        "{opcodes:?} {letters:?} {words:?}"
+    );
+    let first_cells: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.split(" | ").next().unwrap_or_default())
+        .map(|cell| {
+            cell.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+                .collect()
+        })
+        .collect();
+    let is_there = |name: &str| first_cells.iter().any(|cell| cell.contains(&name));
+    let named: Vec<String> = letters.iter().map(char::to_string).collect();
+    let named = named.iter().map(String::as_str).chain(opcodes).chain(words);
+    let missing: Vec<&str> = named.filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "no row in docs/PROTOCOL.md: {missing:?}");
+}
+
 /// True for a path of the tree, and for `some::place::test` where a source whose path has `some` and `place` has `fn
 /// test`. (A module `tests` may stand inside the file that it tests.)
 fn exists(name: &str, sources: &[(String, String)]) -> bool {

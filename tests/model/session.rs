@@ -9,17 +9,18 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use ringcached::command::{Reply, Request};
+use ringcached::command::Reply;
 use ringcached::hash::{KeyHash, KeySeed};
 use ringcached::memory::Pool;
-use ringcached::mesh::carry_out;
-use ringcached::protocol::{self, Dialects};
+use ringcached::mesh::{carry_out, put_reply};
+use ringcached::protocol::Dialects;
 use ringcached::session::fleet::{NoFleet, RingAdmin};
 use ringcached::session::statistics::{Facts, Groups, More, Totals};
 use ringcached::session::switches::Switches;
+use ringcached::session::watch::Watchers;
 use ringcached::session::{
-    Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Reserved, Rules, Session, Shards,
-    Stall, Wire,
+    Ask, Buffers, ConnectionId, Counters, Desk, OUTPUT_SIZE_MAX, Order, Output, Reserved, Rules, Session,
+    Shards, Stall, Wire,
 };
 use ringcached::shard::{Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Now, Seconds};
@@ -44,6 +45,9 @@ const CONNECTION: ConnectionId = ConnectionId {
     index: 3,
     generation: 5,
 };
+
+/// The descriptor that the connection would have.
+const CLIENT: i32 = 9;
 
 /// How the bytes are cut and the answers delayed.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +82,7 @@ impl Manner {
 struct OneShard {
     shard: Shard,
     others: bool,
-    late: VecDeque<(u32, Vec<u8>)>,
+    late: VecDeque<(u32, Output)>,
     reports: VecDeque<Totals>,
 }
 
@@ -90,7 +94,7 @@ impl OneShard {
 
 /// Hands a reply over, or keeps it as another core's answer.
 fn hand_over<R>(
-    late: Option<&mut VecDeque<(u32, Vec<u8>)>>,
+    late: Option<&mut VecDeque<(u32, Output)>>,
     ask: &Ask<'_>,
     reply: &Reply<'_>,
     write: impl FnOnce(&Reply<'_>) -> R,
@@ -98,17 +102,9 @@ fn hand_over<R>(
     let Some(late) = late else {
         return Some(write(reply));
     };
-    let mut bytes = Vec::new();
-    let tail = protocol::write(
-        &mut bytes,
-        ask.spelling,
-        ask.request.key,
-        ask.text,
-        reply,
-        usize::MAX,
-    );
-    assert!(tail.is_none());
-    late.push_back((ask.gap, bytes));
+    let mut answer = Output::default();
+    put_reply(&mut answer, ask, reply);
+    late.push_back((ask.gap, answer));
     None
 }
 
@@ -123,8 +119,8 @@ impl Shards for OneShard {
         self.shard.prepare(hash);
     }
 
-    fn reserve(&mut self, request: &Request<'_>, value_size: usize) -> Reserved {
-        match self.shard.reserve(request, value_size, NOW) {
+    fn reserve(&mut self, ask: &Ask<'_>, value_size: usize) -> Reserved {
+        match self.shard.reserve(&ask.request, value_size, NOW) {
             Reserve::Reserved(reservation) => Reserved::Memory(reservation),
             Reserve::Refused(reply) => Reserved::Refused(reply),
             Reserve::Again => Reserved::Busy,
@@ -221,7 +217,10 @@ impl Driven {
             requests_per_turn: manner.requests_per_turn,
             shutdown_enabled: false,
             dump_refused: false,
-            watch_refused: false,
+            // Whether a watch is accepted depends on what came with it, in the same piece.
+            watch_refused: true,
+            watcher_size_max: 8 << 10,
+            lines_size_max: 8 << 10,
             sizes_tracked: true,
             // And no client here is on the server's machine.
             ring_admin: RingAdmin::Local,
@@ -236,7 +235,7 @@ impl Driven {
         };
         let pool = Arc::new(Pool::new(4 << 20, PAGE_SIZE));
         Driven {
-            session: Session::new(CONNECTION, SEED, &rules),
+            session: Session::new(CONNECTION, CLIENT, SEED, &rules),
             shards: OneShard {
                 shard: Shard::new(&settings, SEED, pool),
                 others: manner.others,
@@ -267,6 +266,7 @@ impl Driven {
                     session_cache: false,
                 },
                 switches: Switches::new(0, 4 << 20, false, true),
+                watchers: Watchers::default(),
                 listeners: Vec::new(),
                 cpu_used: || (0, 0),
                 fleet: Arc::new(NoFleet),
@@ -291,7 +291,7 @@ impl Driven {
 
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.with_desk(|session, desk| session.receive(bytes, desk));
-        assert!(self.session.output().len() <= OUTPUT_BOUND, "the output grows");
+        assert!(self.session.output().size() <= OUTPUT_BOUND, "the output grows");
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -307,8 +307,9 @@ impl Driven {
     pub(crate) fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let mut has_moved = false;
-            while let Some((gap, bytes)) = self.shards.late.pop_front() {
-                self.session.answer(gap, &bytes, &mut self.buffers);
+            while let Some((gap, mut answer)) = self.shards.late.pop_front() {
+                let places = (0, answer.place());
+                self.session.answer(gap, &mut answer, places, &mut self.buffers);
                 has_moved = true;
             }
             while let Some(totals) = self.shards.reports.pop_front() {
@@ -316,8 +317,13 @@ impl Driven {
                 has_moved = true;
             }
             if !self.session.output().is_empty() {
-                self.client.heard.extend_from_slice(self.session.output());
-                self.session.sent_all(&mut self.buffers, &mut self.counters);
+                match self.session.output().is_plain() {
+                    true => {
+                        self.client.heard.extend_from_slice(self.session.output().piece());
+                        self.session.sent_all(&mut self.buffers, &mut self.counters);
+                    }
+                    false => self.send_pieces(),
+                }
                 has_moved = true;
             }
             let stall = self.session.stall();
@@ -336,6 +342,18 @@ impl Driven {
             assert!(has_moved, "stalled for {stall:?}, and nothing moves");
         }
         panic!("it never settles");
+    }
+
+    /// Sends an output with pages in it piece by piece, as the event loop does, and not always a whole piece.
+    fn send_pieces(&mut self) {
+        let mut output = self.session.take_output();
+        while !output.is_empty() {
+            let piece = output.piece();
+            let size = piece.len().min(1 + piece.len() * 2 / 3);
+            self.client.heard.extend_from_slice(&piece[..size]);
+            output.advance(size);
+        }
+        self.buffers.give(output.into_buffer());
     }
 
     pub(crate) fn close(mut self) -> Vec<u8> {

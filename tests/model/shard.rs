@@ -11,7 +11,7 @@ use ringcached::command::{
     Count, Delete, Direction, EmptyFlags, Get, Operation, Reply, Request, Store, StoreMode, Tokens,
 };
 use ringcached::hash::KeySeed;
-use ringcached::memory::Pool;
+use ringcached::memory::{Chain, Pool};
 use ringcached::shard::{Eviction, Reservation, Reserve, Settings, Shard};
 use ringcached::time::{Deadline, Exptime, Now, Seconds};
 
@@ -100,6 +100,8 @@ struct World {
     /// Items found missing that nothing but eviction explains.
     forgotten: u64,
     reserved: Vec<(Reservation, Vec<u8>, Store, Vec<u8>)>,
+    /// Pages of values that somebody is sending, and what was in them when he began.
+    sending: Vec<(Chain, Vec<u8>)>,
 }
 
 /// Runs the commands that these bytes spell.
@@ -137,18 +139,23 @@ pub(crate) fn run(input: &[u8]) {
         flush_pending: None,
         forgotten: 0,
         reserved: Vec::new(),
+        sending: Vec::new(),
     };
     while !bytes.0.is_empty() {
         world.step(&mut bytes);
         world.shard.check();
+        for (chain, bytes) in &world.sending {
+            assert!(chain.pieces().flatten().eq(bytes), "what is sent changes");
+        }
     }
     let World {
         shard,
         pool,
         reserved,
+        sending,
         ..
     } = world;
-    drop((shard, reserved));
+    drop((shard, reserved, sending));
     assert_eq!(pool.pages_taken(), 0, "every page came back");
 }
 
@@ -190,6 +197,7 @@ impl World {
                 self.now.seconds.0 += u32::from(bytes.next() % 5);
                 self.advance();
             }
+            30 if bytes.flag() => self.send(&key, usize::from(bytes.next())),
             30 => {
                 for _ in 0..bytes.next() % 4 {
                     self.shard.maintain(self.now);
@@ -342,7 +350,7 @@ impl World {
                 self.reserved.push((reservation, key, store, value));
             }
             Reserve::Refused(reply) => {
-                let held = !self.reserved.is_empty();
+                let held = !self.reserved.is_empty() || !self.sending.is_empty();
                 let reply = described(reply);
                 assert!(self.refusal_is_right(&key, store.flags, value.len(), &reply) || held);
                 if store.refusal_removes {
@@ -370,6 +378,22 @@ impl World {
         self.judge(&key, &value, operation, reply, before.evictions);
     }
 
+    /// Begins to send a value, or lets go of one.
+    fn send(&mut self, key: &[u8], which: usize) {
+        let request = request(&self.seed, key, &[], Operation::Inspect);
+        if let Reply::Hit(hit) = self.shard.execute(&request, self.now)
+            && !hit.value.segments.is_empty()
+        {
+            let chain = Chain::of(hit.value.segments);
+            let bytes = chain.pieces().collect::<Vec<_>>().concat();
+            self.sending.push((chain, bytes));
+        }
+        // They cannot be forgotten: not too many of them.
+        if self.sending.len() > 1 {
+            self.sending.swap_remove(which % self.sending.len());
+        }
+    }
+
     fn is_too_large(&self, key: &[u8], flags: u32, size: usize) -> bool {
         let options = if flags != 0 { 4 } else { 0 } + if self.settings.cas_enabled { 8 } else { 0 };
         48 + key.len() + 1 + options + size + 2 > self.settings.item_size_max
@@ -378,7 +402,7 @@ impl World {
     fn refusal_is_right(&self, key: &[u8], flags: u32, size: usize, reply: &Described) -> bool {
         match reply.words.as_str() {
             "TooLarge" => self.is_too_large(key, flags, size),
-            "NoMemory" => !self.settings.evict || !self.reserved.is_empty(),
+            "NoMemory" => !self.settings.evict || !self.reserved.is_empty() || !self.sending.is_empty(),
             _ => false,
         }
     }
@@ -572,7 +596,7 @@ impl World {
                     };
                     let left = item.deadline.left(now.seconds);
                     let words = format!(
-                        "Counted {number} {} 0 {left:?} {left:?} {}",
+                        "Counted {number} {} 0 None {left:?} {}",
                         item.cas, item.key_is_binary
                     );
                     return (words, Some(item));
@@ -699,7 +723,7 @@ impl World {
 
 /// Whether a value has pages of its own, so that memcached's rule for chunked items holds for it.
 fn is_large(key: &[u8], size: usize, page_size: usize) -> bool {
-    28 + key.len() + size > page_size
+    28 + key.len() + size > page_size / 7 && size >= page_size
 }
 
 fn request<'a>(seed: &KeySeed, key: &'a [u8], value: &'a [u8], operation: Operation) -> Request<'a> {

@@ -132,8 +132,8 @@ fn server_commands() {
     for unknown in [&b"conns"[..], b"cachedump 1 0", b"bogus", b"detail", b"detail x"] {
         check_packet(packet(0x10, 0, &[], unknown, &[]), "status 0x01");
     }
-    check(packet(0x07, 0, &[], &[], &[]), "status 0x00\nhangup");
-    check(packet(0x17, 0, &[], &[], &[]), "hangup");
+    check(packet(0x07, 0, &[], &[], &[]), "status 0x00\nquit");
+    check(packet(0x17, 0, &[], &[], &[]), "quit");
 }
 
 #[test]

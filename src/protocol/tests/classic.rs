@@ -270,7 +270,7 @@ fn keyed_commands() {
     check("delete k 10\r\n", USAGE);
     check("delete a b c d e\r\n", USAGE);
     check("delete k 10 noreply\r\n", "(silent DeleteUsage)");
-    check("delete noreply\r\n", "delete noreply");
+    check("delete noreply\r\n", "delete noreply silent");
     check("delete\r\n", BAD_LINE);
     check(
         "incr k 5\r\ndecr k 18446744073709551615 noreply\r\n",
@@ -305,7 +305,7 @@ fn server_commands() {
     check("verbosity 1\r\nverbosity 9 x\r\n", "Verbosity(1)\nVerbosity(2)");
     check("verbosity noreply\r\n", "(silent BadLine)");
     check("verbosity\r\n", BAD_LINE);
-    check("quit now\r\nget a\r\n", "hangup");
+    check("quit now\r\nget a\r\n", "quit");
     check("cache_memlimit 64\r\n", "CacheMemlimit { megabytes: 64 }");
     check(
         "cache_memlimit 7\r\n",
@@ -377,7 +377,9 @@ fn slabs_lru_and_crawler() {
         "slabs reassign 1 2\r\n",
         "Slabs(Reassign { source: 1, target: 2 })",
     );
-    check("slabs reassign -1 x\r\n", BAD_LINE);
+    check("slabs reassign -1 x\r\n", "Slabs(ReassignUnreadable)");
+    check("slabs reassign 1 2 3\r\n", "ERROR");
+    check("slabs automove window x\r\n", BAD_LINE);
     check("slabs automove 1\r\n", "Slabs(Automove(1))");
     check("slabs automove invalid\r\n", BAD_LINE);
     check("slabs automove 3\r\nslabs\r\nslabs x\r\n", "ERROR\nERROR\nERROR");

@@ -68,6 +68,10 @@ pub(super) fn parse_in_pieces(dialects: Dialects, input: &[u8], piece: usize) ->
                     incoming = Some((value_size, crlf));
                     start += line_size;
                 }
+                Parsed::BadEnd { spelling, size, .. } => {
+                    outcomes.push(describe_say(Word::BadDataChunk, spelling));
+                    start += size;
+                }
                 Parsed::Control {
                     control,
                     spelling,
@@ -89,10 +93,15 @@ pub(super) fn parse_in_pieces(dialects: Dialects, input: &[u8], piece: usize) ->
                     assert!(head.len() <= PARTIAL_SIZE_MAX);
                     wants_more = true;
                 }
-                Parsed::Hangup { word, spelling, size } => {
+                Parsed::Hangup {
+                    word,
+                    spelling,
+                    size,
+                    asked,
+                } => {
                     assert!(start + size <= end);
                     outcomes.extend(word.map(|word| describe_say(word, spelling)));
-                    outcomes.push("hangup".to_string());
+                    outcomes.push(if asked { "quit" } else { "hangup" }.to_string());
                     return outcomes;
                 }
             }

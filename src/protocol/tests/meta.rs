@@ -153,8 +153,20 @@ fn flags_are_known_by_their_first_letter() {
     check("mg k vv k1 svt\r\n", "get k tokens");
     check("mg k vv v\r\n", "CLIENT_ERROR duplicate flag");
     check(
-        "mg k 1\r\nmg k \\\r\nmg k \x7f\r\n",
-        ["CLIENT_ERROR invalid flag"; 3].join("\n").as_str(),
+        "mg k 1\r\nmg k \\\r\n",
+        ["CLIENT_ERROR invalid flag"; 2].join("\n").as_str(),
+    );
+    // What is neither letter nor digit is no flag at all, of whatever verb.
+    check(
+        "mg k \x7f\r\nma k !\r\nmd k q @\r\n",
+        [BAD_LINE; 3].join("\n").as_str(),
+    );
+    // Of several bad tokens the last is named, and the line's length before anything in it.
+    check("mg k Tx Dx\r\n", "CLIENT_ERROR invalid numeric delta value");
+    check("mg k Dx F-1\r\n", "CLIENT_ERROR invalid numeric delta value");
+    check(
+        format!("mg k{}\r\n", " z".repeat(19)),
+        "CLIENT_ERROR options flags are too long",
     );
     check("mg k Jx\r\n", "CLIENT_ERROR invalid numeric initial value");
     check("mg k Dx\r\n", "CLIENT_ERROR invalid numeric delta value");

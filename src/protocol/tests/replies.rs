@@ -8,10 +8,7 @@ use crate::protocol::{say, write, write_ok, write_reset, write_stat, write_stats
 
 const HIT: Hit<'static> = Hit {
     key: b"foo",
-    value: Value {
-        first: b"abc",
-        rest: &[],
-    },
+    value: Value::whole(b"abc"),
     flags: 7,
     cas: 99,
     left_before: Some(30),
@@ -152,7 +149,7 @@ fn mg_answers_flags_in_the_order_asked() {
         left_after: Some(-7),
         ..HIT
     };
-    check("mg foo T-1 t\r\n", Reply::Hit(past), "HD t-7\r\n");
+    check("mg foo T-1 t\r\n", Reply::Hit(past), "HD t0\r\n");
     check("mg foo v k O9\r\n", Reply::Miss, "EN kfoo O9\r\n");
     check("mg foo v q k\r\n", Reply::Miss, "");
     check("mg foo N1\r\n", Reply::NoMemory, "SERVER_ERROR out of memory\r\n");
@@ -176,10 +173,7 @@ fn marks_come_last() {
         won: true,
         vivified: true,
         left_before: None,
-        value: Value {
-            first: b"",
-            rest: &[],
-        },
+        value: Value::whole(b""),
         ..HIT
     };
     check("mg foo t N60 v\r\n", Reply::Hit(vivified), "VA 0 t-1 W\r\n\r\n");

@@ -24,7 +24,6 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use super::sending::Sending;
 use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Wakers};
 use crate::session::ConnectionId;
 use socket::Socket;
@@ -167,10 +166,12 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let (socket, output) = (&connection.socket, connection.output());
-        if !output.is_empty() && !socket.broken && socket.sending.is_none() {
-            match send(socket, output, SEND) {
-                Ok(size) if size == output.len() => self.core.sent(id),
+        let socket = &connection.socket;
+        let may_send = !socket.broken && socket.sending.is_none();
+        if let Some(output) = connection.output().filter(|_| may_send) {
+            let bytes = output.piece();
+            match send(socket, bytes, SEND) {
+                Ok(size) if size == bytes.len() && output.is_plain() => self.core.sent(id),
                 Ok(gone) => self.send_later(id, gone),
                 Err(Errno::AGAIN | Errno::INTR) => self.send_later(id, 0),
                 Err(_) => connection.socket.broken = true,
@@ -180,7 +181,7 @@ impl Loop {
             return;
         };
         let plan = connection.plan();
-        let is_sending = connection.socket.sending.is_some() || !connection.output().is_empty();
+        let is_sending = connection.socket.sending.is_some() || connection.output().is_some();
         let reads = plan == Plan::Read && !self.core.is_stopping();
         match plan {
             Plan::Close if !is_sending => self.close(id),
@@ -234,29 +235,31 @@ impl Loop {
     /// Takes an output of which `gone` bytes have gone, to be sent when the client has read them.
     fn send_later(&mut self, id: ConnectionId, gone: usize) {
         if let Some(connection) = self.core.connection(id) {
-            let buffer = connection.take_output();
-            connection.socket.sending = Some(Sending { buffer, gone });
+            let mut output = connection.take_output();
+            output.advance(gone);
+            connection.socket.sending = Some(output);
         }
     }
 
-    /// Sends what is left, as far as it goes.
+    /// Sends the next piece of what is left, as far as it goes: a page at a time, so that one value, however large, does
+    /// not keep others waiting.
     fn go_on_sending(&mut self, id: ConnectionId) {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
         let socket = &mut connection.socket;
-        let Some(mut sending) = socket.sending.take() else {
+        let Some(mut output) = socket.sending.take() else {
             return;
         };
-        match send(&*socket, &sending.buffer[sending.gone..], SEND) {
-            Ok(size) => sending.gone += size,
+        match send(&*socket, output.piece(), SEND) {
+            Ok(size) => output.advance(size),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => socket.broken = true,
         }
-        if sending.gone == sending.buffer.len() || socket.broken {
-            self.core.sent_apart(id, sending.gone, sending.buffer);
+        if output.is_empty() || socket.broken {
+            self.core.sent_apart(id, output);
         } else {
-            socket.sending = Some(sending);
+            socket.sending = Some(output);
         }
         self.core.note(id);
     }
@@ -366,7 +369,7 @@ impl Loop {
                     if let Some(socket) = turn.socket(id) {
                         socket.broken = true;
                     }
-                    turn.ended(id);
+                    turn.failed(id);
                 }
             }
         }

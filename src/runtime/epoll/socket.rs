@@ -7,14 +7,14 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::mesh::Entrance;
 use crate::runtime::conns::is_local;
-use crate::runtime::sending::{Sending, send_pieces};
-use crate::session::Wire;
+use crate::runtime::sending::send_pieces;
+use crate::session::{Output, Wire};
 
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
     /// Output that waits for the client to read.
-    pub(super) sending: Option<Sending>,
+    pub(super) sending: Option<Output>,
     /// Sending or receiving has failed: nothing more can be said.
     pub(super) broken: bool,
     /// The core reads and writes datagrams here, and the loop says when there are some.

@@ -8,7 +8,9 @@
 //!
 //! Sends carry `MSG_DONTWAIT | MSG_WAITALL` and post no completion when they succeed: when the system call returns
 //! they are done and their buffers are free. One that could not finish (the client reads slowly) does post one; then
-//! the output is handed to the kernel for as long as it takes, and the connection's new output waits behind it.
+//! the output is handed to the kernel piece by piece, for as long as it takes, and the connection's new output waits
+//! behind it. So is an output that holds pages of large values, in pieces of a page: one value, however large, does
+//! not keep others waiting.
 //!
 //! Why this and not its alternatives, with figures: docs/design/01-event-loop.md.
 
@@ -30,7 +32,6 @@ use std::time::Instant;
 use io_uring::{cqueue, opcode, types};
 use log::{debug, warn};
 
-use super::sending::Sending;
 use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Turn, Wakers};
 use crate::session::ConnectionId;
 use ring::{Ring, Token};
@@ -125,12 +126,17 @@ impl Loop {
             return;
         };
         let plan = connection.plan();
-        let output = connection.output();
         let socket = &connection.socket;
-        let has_output = !output.is_empty() && !socket.broken;
-        if has_output && socket.sending.is_none() {
-            let size = u32::try_from(output.len()).unwrap_or(u32::MAX);
-            let entry = opcode::Send::new(types::Fd(socket.raw()), output.as_ptr(), size)
+        let output = connection.output().filter(|_| !socket.broken);
+        let has_output = output.is_some();
+        if let Some(output) = output.filter(|_| socket.sending.is_none()) {
+            if !output.is_plain() {
+                self.send_later(id, 0);
+                return self.carry_on(id, sending);
+            }
+            let bytes = output.piece();
+            let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let entry = opcode::Send::new(types::Fd(socket.raw()), bytes.as_ptr(), size)
                 .flags(SEND_NOW)
                 .build()
                 .flags(io_uring::squeue::Flags::SKIP_SUCCESS);
@@ -294,8 +300,9 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let buffer = connection.take_output();
-        connection.socket.sending = Some(Sending { buffer, gone });
+        let mut output = connection.take_output();
+        output.advance(gone);
+        connection.socket.sending = Some(output);
         self.go_on_sending(id);
     }
 
@@ -304,18 +311,19 @@ impl Loop {
             return;
         };
         let fd = types::Fd(connection.socket.raw());
-        let Some(Sending { buffer, gone }) = &connection.socket.sending else {
+        let Some(output) = &connection.socket.sending else {
             return;
         };
-        let left = &buffer[*gone..];
-        if left.is_empty() {
+        let piece = output.piece();
+        if piece.is_empty() {
             self.sent_later(id);
             return;
         }
-        let entry = opcode::Send::new(fd, left.as_ptr(), left.len() as u32)
+        let entry = opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32)
             .flags(SEND_LATER)
             .build();
-        // SAFETY: the buffer stays in `sending`, unchanged, until the completion comes (invariant of `Sending`).
+        // SAFETY: the output stays in `sending`, unchanged, until the completion comes (`Socket::sending`), and holds
+        // the pages that the piece may lie in.
         unsafe { self.ring.push(entry, Token::SendLater(id)) };
     }
 
@@ -323,10 +331,10 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let Some(Sending { buffer, gone }) = connection.socket.sending.take() else {
+        let Some(output) = connection.socket.sending.take() else {
             return;
         };
-        self.core.sent_apart(id, gone, buffer);
+        self.core.sent_apart(id, output);
         self.core.note(id);
     }
 
@@ -377,8 +385,8 @@ impl Loop {
         for (id, result) in later {
             match (result, self.core.connection(id)) {
                 (1.., Some(connection)) => {
-                    if let Some(sending) = &mut connection.socket.sending {
-                        sending.gone += result as usize;
+                    if let Some(output) = &mut connection.socket.sending {
+                        output.advance(result as usize);
                     }
                     self.go_on_sending(id);
                 }
@@ -451,7 +459,7 @@ fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, comp
             if let Some(socket) = turn.socket(id) {
                 socket.broken = true;
             }
-            turn.ended(id);
+            turn.failed(id);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::mesh::Entrance;
 use crate::runtime::conns::is_local;
-use crate::runtime::sending::{Sending, send_pieces};
-use crate::session::Wire;
+use crate::runtime::sending::send_pieces;
+use crate::session::{Output, Wire};
 
 /// Invariant: the socket is closed only when neither `reading` nor `sending` is under way, so the kernel never
 /// touches a descriptor or a buffer that has found another use.
@@ -17,8 +17,9 @@ pub(super) struct Socket {
     pub(super) reading: bool,
     /// The receive has been asked to end.
     pub(super) cancelling: bool,
-    /// Output that the kernel sends in its own time, because the client is slow to read it.
-    pub(super) sending: Option<Sending>,
+    /// Output that the kernel sends in its own time, piece by piece: because the client is slow to read it, or because
+    /// there are pages in it. Neither dropped nor written to while the kernel reads a piece.
+    pub(super) sending: Option<Output>,
     /// Sending or receiving has failed: nothing more can be said.
     pub(super) broken: bool,
     /// Both directions have been shut down.

@@ -1,23 +1,30 @@
 //! The same random command streams to memcached and to the server under test; every byte of every reply must agree.
 //!
-//! Cas uniques are compared by what they mean: the n-th different one of a key. Differences that are known and wanted are
-//! in the table of `explained`; anything else fails, after the stream has been cut down to
-//! the few commands that show it.
+//! There are streams of each dialect: classic, meta, binary. Cas uniques are compared by what they mean, times are
+//! rounded (`talk`). Differences that are known and wanted are in the table of `explained`; anything else fails, after
+//! the stream has been cut down to the few commands that show it.
 //!
-//! `RINGCACHED_DIFFERENTIAL_COMMANDS` sets how many commands are sent (100,000 unless told),
+//! The meta dialect wants a memcached of 1.6.40 or later. Where there is none, what 1.6.45 answered to a few streams has
+//! been recorded (`recorded`).
+//!
+//! `RINGCACHED_DIFFERENTIAL_COMMANDS` sets how many commands are sent in each dialect (100,000 unless told),
 //! `RINGCACHED_DIFFERENTIAL_SEED` where the random numbers start, `MEMCACHED_BIN` which memcached is the oracle.
 
+mod binary;
 mod explained;
+mod meta;
+mod recorded;
 mod stream;
+mod talk;
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Random, Server, testing_memcached};
+use crate::harness::Server;
 use explained::Oracle;
-use stream::{Generator, Part, Step};
+use stream::{Dialect, Generator, Step};
+use talk::Talk;
 
 /// Commands of one stream, which is one connection.
 const STREAM_COMMANDS: usize = 500;
@@ -26,7 +33,7 @@ const STREAM_COMMANDS: usize = 500;
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
 
 /// memcached without its housekeeping threads: while they hold an item, a decr does not keep the value's length.
-const QUIET_MEMCACHED: [&str; 4] = [
+const QUIET: [&str; 4] = [
     "-m",
     "1024",
     "-o",
@@ -34,25 +41,49 @@ const QUIET_MEMCACHED: [&str; 4] = [
 ];
 
 #[test]
-fn answers_are_memcacheds() {
-    let setting = |name: &str, default: u64| match std::env::var(name) {
+fn classic_answers_are_memcacheds() {
+    if let Some(memcached) = Server::memcached(&QUIET) {
+        compare_many(&memcached, Dialect::Classic);
+    }
+}
+
+#[test]
+fn binary_answers_are_memcacheds() {
+    if let Some(memcached) = Server::memcached(&QUIET) {
+        compare_many(&memcached, Dialect::Binary);
+    }
+}
+
+#[test]
+fn meta_answers_are_memcacheds() {
+    if let Some(memcached) = Server::memcached(&QUIET).filter(|server| oracle(server) == Oracle::New) {
+        compare_many(&memcached, Dialect::Meta);
+    }
+}
+
+fn oracle(memcached: &Server) -> Oracle {
+    Oracle::of_version(&memcached.connect().ask("version"))
+}
+
+/// The servers under test, with the number of their threads.
+fn ours() -> [(&'static str, Server); 2] {
+    ["1", "4"].map(|threads| (threads, Server::start(&[&QUIET[..], &["-t", threads]].concat())))
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
         Ok(value) => value
             .parse()
             .unwrap_or_else(|_| panic!("{name}={value} is no number")),
         Err(_) => default,
-    };
+    }
+}
+
+fn compare_many(memcached: &Server, dialect: Dialect) {
     let commands = setting("RINGCACHED_DIFFERENTIAL_COMMANDS", 100_000) as usize;
     let seed = setting("RINGCACHED_DIFFERENTIAL_SEED", 1);
-    let Some(memcached) = Server::memcached(&QUIET_MEMCACHED) else {
-        return;
-    };
-    let oracle = Oracle::of_version(&memcached.connect().ask("version"));
-    let options = if testing_memcached() {
-        &QUIET_MEMCACHED[..]
-    } else {
-        &["-m", "1024"]
-    };
-    let ours = ["1", "4"].map(|threads| (threads, Server::start(&[options, &["-t", threads]].concat())));
+    let oracle = oracle(memcached);
+    let ours = ours();
     let started = Instant::now();
     let mut explained: BTreeMap<&str, u64> = BTreeMap::new();
     let mut sent = 0;
@@ -60,11 +91,12 @@ fn answers_are_memcacheds() {
         if sent >= commands {
             break;
         }
-        let steps = Generator::new(seed + number).stream(STREAM_COMMANDS);
+        let steps = Generator::new(seed + number).stream(dialect, STREAM_COMMANDS);
         sent += steps.iter().map(|step| step.commands).sum::<usize>();
-        let theirs = run(memcached.address(), &steps, seed + number);
+        let ask = |server: &Server, steps: &[Step], seed| run(server.address(), dialect, steps, seed);
+        let theirs = ask(memcached, &steps, seed + number);
         for (threads, server) in &ours {
-            let got = run(server.address(), &steps, seed + number);
+            let got = ask(server, &steps, seed + number);
             match compare(&steps, &theirs, &got, oracle) {
                 Ok(met) => met
                     .into_iter()
@@ -72,11 +104,11 @@ fn answers_are_memcacheds() {
                 Err(piece) => {
                     let at_first = parting(&theirs, &got, piece);
                     let few = shrink(steps, |some| {
-                        let theirs = run(memcached.address(), some, 0);
-                        compare(some, &theirs, &run(server.address(), some, 0), oracle).is_err()
+                        let theirs = ask(memcached, some, 0);
+                        compare(some, &theirs, &ask(server, some, 0), oracle).is_err()
                     });
-                    let theirs = run(memcached.address(), &few, 0);
-                    let got = run(server.address(), &few, 0);
+                    let theirs = ask(memcached, &few, 0);
+                    let got = ask(server, &few, 0);
                     panic!(
                         "seed {}, -t {threads}: the stream's answers part\n{at_first}\n{}",
                         seed + number,
@@ -91,7 +123,7 @@ fn answers_are_memcacheds() {
         .map(|(name, count)| format!("{name}: {count}"))
         .collect();
     println!(
-        "{sent} commands in {:?}; explained: {}",
+        "{dialect:?}: {sent} commands in {:?}; explained: {}",
         started.elapsed(),
         summary.join(", ")
     );
@@ -100,8 +132,10 @@ fn answers_are_memcacheds() {
 /// The table's rows are met by streams, so none outlives its reason: a row that no step can meet is an error.
 #[test]
 fn every_explanation_has_a_step() {
+    let dialects = [Dialect::Classic, Dialect::Meta, Dialect::Binary];
     let mut quirks: Vec<&str> = (0..40)
-        .flat_map(|seed| Generator::new(seed).stream(STREAM_COMMANDS))
+        .flat_map(|seed| dialects.map(|dialect| Generator::new(seed).stream(dialect, STREAM_COMMANDS)))
+        .flatten()
         .filter_map(|step| step.quirk)
         .collect();
     quirks.sort_unstable();
@@ -124,14 +158,14 @@ fn ends_piece(steps: &[Step], index: usize) -> bool {
 }
 
 /// Sends the steps on a new connection and reads the replies.
-fn run(address: SocketAddr, steps: &[Step], seed: u64) -> Replies {
-    let mut talk = Talk::new(address, seed);
+fn run(address: SocketAddr, dialect: Dialect, steps: &[Step], seed: u64) -> Replies {
+    let mut talk = Talk::new(address, dialect, seed);
     let mut replies = Vec::new();
     let mut pieces = Vec::new();
     let mut versions = 0;
     for (index, step) in steps.iter().enumerate() {
         let between_pieces = index > 0 && ends_piece(steps, index - 1);
-        if step.after_answers || (between_pieces && talk.unsent.len() > UNSENT_BYTES_MAX) {
+        if step.after_answers || (between_pieces && talk.unsent_size() > UNSENT_BYTES_MAX) {
             talk.exchange(&mut pieces, &mut replies);
         }
         talk.write(step);
@@ -140,153 +174,13 @@ fn run(address: SocketAddr, steps: &[Step], seed: u64) -> Replies {
             talk.exchange(&mut pieces, &mut replies);
             replies.push(talk.farewell());
         } else if ends_piece(steps, index) {
-            talk.unsent.extend_from_slice(b"version\r\n");
+            talk.write_fence();
             pieces.push(versions);
             versions = 0;
         }
     }
     talk.exchange(&mut pieces, &mut replies);
     replies
-}
-
-/// One connection, and the cas uniques seen on it.
-struct Talk {
-    input: BufReader<TcpStream>,
-    unsent: Vec<u8>,
-    random: Random,
-    /// Every cas unique of a key, in order of appearance.
-    uniques: HashMap<Vec<u8>, Vec<u64>>,
-    /// The connection ended, or fell silent.
-    over: bool,
-}
-
-impl Talk {
-    fn new(address: SocketAddr, seed: u64) -> Talk {
-        let socket = TcpStream::connect_timeout(&address, DEADLINE).expect("connect");
-        socket.set_nodelay(true).expect("nodelay");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("timeout");
-        Talk {
-            input: BufReader::with_capacity(64 * 1024, socket),
-            unsent: Vec::new(),
-            random: Random(seed),
-            uniques: HashMap::new(),
-            over: false,
-        }
-    }
-
-    fn write(&mut self, step: &Step) {
-        for part in &step.parts {
-            match part {
-                Part::Bytes(bytes) => self.unsent.extend_from_slice(bytes),
-                Part::Cas { key, newest } => {
-                    let seen = self.uniques.get(key).map_or(&[][..], Vec::as_slice);
-                    let back = if *newest { 1 } else { 2 };
-                    let unique = seen.len().checked_sub(back).map_or(0, |index| seen[index]);
-                    self.unsent.extend_from_slice(unique.to_string().as_bytes());
-                }
-            }
-        }
-    }
-
-    /// Sends what is unsent, split at random, and reads the pieces that it asks for.
-    fn exchange(&mut self, pieces: &mut Vec<usize>, replies: &mut Replies) {
-        let bytes = std::mem::take(&mut self.unsent);
-        let mut cuts = self.random.clone();
-        self.random.next();
-        let socket = self.input.get_ref().try_clone().expect("a second handle");
-        let mut send = move || {
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                let most = if cuts.one_in(3) { 20 } else { 6000 };
-                let size = (1 + cuts.below(most)).min(rest.len());
-                // A server that hung up is noticed where its replies end.
-                if (&socket).write_all(&rest[..size]).is_err() {
-                    break;
-                }
-                rest = &rest[size..];
-            }
-        };
-        let pieces = std::mem::take(pieces);
-        let mut read = |talk: &mut Talk| replies.extend(pieces.iter().map(|versions| talk.piece(*versions)));
-        // Replies are read while requests are still being sent, or both sides could wait for each other.
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(&mut send);
-            read(self);
-            sender.join().expect("the sender");
-        });
-    }
-
-    /// Everything up to the fence: the VERSION line behind `versions` others.
-    fn piece(&mut self, mut versions: usize) -> Vec<u8> {
-        let mut reply = Vec::new();
-        while !self.over {
-            let start = reply.len();
-            match self.input.read_until(b'\n', &mut reply) {
-                Ok(0) => self.end(&mut reply, "the connection was closed"),
-                Err(_) => self.end(&mut reply, "no answer"),
-                Ok(_) if reply[start..].starts_with(b"VERSION ") => {
-                    reply.truncate(start);
-                    if versions == 0 {
-                        return reply;
-                    }
-                    versions -= 1;
-                    reply.extend_from_slice(b"VERSION\r\n");
-                }
-                Ok(_) if reply[start..].starts_with(b"VALUE ") => self.value(&mut reply, start),
-                Ok(_) => {}
-            }
-        }
-        reply
-    }
-
-    /// The data behind a VALUE line; the cas unique becomes its ordinal.
-    fn value(&mut self, reply: &mut Vec<u8>, start: usize) {
-        let line = reply[start..].trim_ascii_end().to_vec();
-        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let number = |word: &[u8]| {
-            std::str::from_utf8(word)
-                .ok()
-                .and_then(|text| text.parse::<u64>().ok())
-        };
-        let Some(size) = words.get(3).and_then(|word| number(word)) else {
-            return;
-        };
-        if let Some(unique) = words.get(4).and_then(|word| number(word)) {
-            let seen = self.uniques.entry(words[1].to_vec()).or_default();
-            let ordinal = seen.iter().position(|other| *other == unique).unwrap_or_else(|| {
-                seen.push(unique);
-                seen.len() - 1
-            });
-            reply.truncate(start);
-            reply.extend_from_slice(&words[..4].join(&b' '));
-            reply.extend_from_slice(format!(" cas#{ordinal}\r\n").as_bytes());
-        }
-        let mut data = Vec::new();
-        let _ = (&mut self.input).take(size + 2).read_to_end(&mut data);
-        reply.extend_from_slice(&data);
-    }
-
-    /// What comes after the last step: everything, up to the end.
-    fn farewell(&mut self) -> Vec<u8> {
-        let mut reply = Vec::new();
-        let _ = self.input.get_ref().shutdown(Shutdown::Write);
-        if self
-            .input
-            .read_to_end(&mut reply)
-            .is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionReset)
-        {
-            reply.extend_from_slice(b"(it does not hang up)");
-        }
-        self.over = true;
-        reply
-    }
-
-    fn end(&mut self, reply: &mut Vec<u8>, why: &str) {
-        reply.extend_from_slice(format!("({why})").as_bytes());
-        self.over = true;
-    }
 }
 
 /// The explanations that were needed; `Err` has the first piece for which there is none.

@@ -10,6 +10,15 @@ use std::collections::HashSet;
 use crate::classic::pattern;
 use crate::harness::Random;
 
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Classic,
+    /// Meta, with classic lines between.
+    Meta,
+    Binary,
+}
+
 /// Some commands that are sent and answered together.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
@@ -41,7 +50,7 @@ pub(super) enum Part {
 }
 
 impl Step {
-    fn new(bytes: impl Into<Vec<u8>>) -> Step {
+    pub(super) fn new(bytes: impl Into<Vec<u8>>) -> Step {
         Step {
             parts: vec![Part::Bytes(bytes.into())],
             after_answers: false,
@@ -53,11 +62,17 @@ impl Step {
         }
     }
 
-    fn quirk(bytes: impl Into<Vec<u8>>, quirk: &'static str) -> Step {
+    pub(super) fn alone(bytes: impl Into<Vec<u8>>) -> Step {
         Step {
             alone: true,
-            quirk: Some(quirk),
             ..Step::new(bytes)
+        }
+    }
+
+    pub(super) fn quirk(bytes: impl Into<Vec<u8>>, quirk: &'static str) -> Step {
+        Step {
+            quirk: Some(quirk),
+            ..Step::alone(bytes)
         }
     }
 
@@ -155,11 +170,10 @@ const VERBS: [&str; 5] = ["set", "add", "replace", "append", "prepend"];
 
 /// Makes streams.
 pub(super) struct Generator {
-    random: Random,
-    keys: Vec<Vec<u8>>,
+    pub(super) random: Random,
+    pub(super) keys: Vec<Vec<u8>>,
     /// Keys whose items some reply not yet read may hold.
-    read: HashSet<Vec<u8>>,
-    commands: usize,
+    pub(super) read: HashSet<Vec<u8>>,
 }
 
 impl Generator {
@@ -177,33 +191,45 @@ impl Generator {
             random: Random(seed),
             keys,
             read: HashSet::new(),
-            commands: 0,
         }
     }
 
-    /// A stream of about `commands` commands, from a flush to the last look at every key.
-    pub(super) fn stream(&mut self, commands: usize) -> Vec<Step> {
-        let mut steps = vec![Step {
-            alone: true,
-            ..Step::new("flush_all\r\n")
-        }];
-        self.commands = 0;
-        while self.commands < commands {
-            for step in self.some() {
-                self.commands += step.commands;
+    /// A stream of about `commands` commands in a dialect, from a flush to the last look at every key.
+    pub(super) fn stream(&mut self, dialect: Dialect, commands: usize) -> Vec<Step> {
+        match dialect {
+            Dialect::Classic => self.classic_stream(commands),
+            Dialect::Meta => self.meta_stream(commands),
+            Dialect::Binary => self.binary_stream(commands),
+        }
+    }
+
+    fn classic_stream(&mut self, commands: usize) -> Vec<Step> {
+        let mut steps = self.stream_of(commands, Step::alone("flush_all\r\n"), Generator::some);
+        let keys = self.keys.join(&b' ');
+        steps.push(Step::alone([b"gets ", &keys[..], b"\r\n"].concat()));
+        if self.random.one_in(2) {
+            steps.push(self.farewell());
+        }
+        steps
+    }
+
+    /// `first`, and what `some` makes until there are so many.
+    pub(super) fn stream_of(
+        &mut self,
+        commands: usize,
+        first: Step,
+        some: impl Fn(&mut Generator) -> Vec<Step>,
+    ) -> Vec<Step> {
+        let mut steps = vec![first];
+        let mut made = 0;
+        while made < commands {
+            for step in some(self) {
+                made += step.commands;
                 if step.after_answers {
                     self.read.clear();
                 }
                 steps.push(step);
             }
-        }
-        let keys = self.keys.join(&b' ');
-        steps.push(Step {
-            alone: true,
-            ..Step::new([b"gets ", &keys[..], b"\r\n"].concat())
-        });
-        if self.random.one_in(2) {
-            steps.push(self.farewell());
         }
         steps
     }
@@ -216,19 +242,27 @@ impl Generator {
             65..=71 => self.compare(),
             72..=77 => vec![self.delete()],
             78..=81 => vec![self.touch()],
-            82..=83 => vec![self.server_word()],
+            82 => vec![self.server_word()],
+            83 => vec![self.tuning()],
             84..=85 => vec![self.bad_chunk()],
             86..=95 => vec![self.mistake()],
             _ => vec![self.quirk()],
         }
     }
 
-    fn key(&mut self) -> Vec<u8> {
+    pub(super) fn key(&mut self) -> Vec<u8> {
         self.random.pick(&self.keys).clone()
     }
 
+    /// A key that never holds a blank value.
+    pub(super) fn counted_key(&mut self) -> Vec<u8> {
+        Some(self.key())
+            .filter(|key| key != BLANK_KEY)
+            .unwrap_or_else(|| b"key0".to_vec())
+    }
+
     /// One key, as text.
-    fn plain_key(&mut self) -> String {
+    pub(super) fn plain_key(&mut self) -> String {
         format!("key{}", self.random.below(16))
     }
 
@@ -249,7 +283,7 @@ impl Generator {
 
     /// A value for this key. Blank ones go to one key alone, which is never counted: memcached looks for the digits of
     /// a blank value in the memory behind it.
-    fn value_for(&mut self, key: &[u8]) -> Vec<u8> {
+    pub(super) fn value_for(&mut self, key: &[u8]) -> Vec<u8> {
         let value = self.value();
         let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
         if value.iter().all(blank) && key != BLANK_KEY {
@@ -265,7 +299,7 @@ impl Generator {
     }
 
     /// Words of a line, with now and then a blank too many and a bare LF.
-    fn line(&mut self, words: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn line(&mut self, words: &[&[u8]]) -> Vec<u8> {
         let mut line = Vec::new();
         for (number, word) in words.iter().enumerate() {
             if number > 0 {
@@ -280,11 +314,11 @@ impl Generator {
         line
     }
 
-    fn silence(&mut self) -> &'static [u8] {
+    pub(super) fn silence(&mut self) -> &'static [u8] {
         if self.random.one_in(5) { b"noreply" } else { b"" }
     }
 
-    fn store(&mut self) -> Step {
+    pub(super) fn store(&mut self) -> Step {
         let verb = if self.random.one_in(2) {
             "set"
         } else {
@@ -308,7 +342,7 @@ impl Generator {
         Step::new([&line[..], &value, b"\r\n"].concat())
     }
 
-    fn retrieve(&mut self) -> Step {
+    pub(super) fn retrieve(&mut self) -> Step {
         let exptime = *self.random.pick(&EXPTIMES_STRICT);
         let mut words: Vec<&[u8]> = match self.random.below(8) {
             0..=3 => vec![b"get"],
@@ -329,10 +363,8 @@ impl Generator {
         Step::new(self.line(&words))
     }
 
-    fn count(&mut self) -> Step {
-        let key = Some(self.key())
-            .filter(|key| key != BLANK_KEY)
-            .unwrap_or_else(|| b"key0".to_vec());
+    pub(super) fn count(&mut self) -> Step {
+        let key = self.counted_key();
         let verb: &[u8] = if self.random.one_in(2) { b"incr" } else { b"decr" };
         let large = verb == b"decr" && self.random.one_in(4);
         let delta = if large {
@@ -388,7 +420,7 @@ impl Generator {
         ]
     }
 
-    fn delete(&mut self) -> Step {
+    pub(super) fn delete(&mut self) -> Step {
         let key = self.key();
         // `delete noreply` is a quirk.
         let words: Vec<&[u8]> = match self.random.below(8) {
@@ -400,7 +432,7 @@ impl Generator {
         Step::new(self.line(&words))
     }
 
-    fn touch(&mut self) -> Step {
+    pub(super) fn touch(&mut self) -> Step {
         let (key, exptime) = (self.key(), *self.random.pick(&EXPTIMES_STRICT));
         let silence = self.silence();
         let mut words: Vec<&[u8]> = vec![b"touch", &key, exptime.as_bytes()];
@@ -431,6 +463,82 @@ impl Generator {
             versions,
             ..Step::new(line)
         }
+    }
+
+    /// Words about what there is nothing to tune for, or no leave to.
+    fn tuning(&mut self) -> Step {
+        let word = *self.random.pick(&[
+            "slabs",
+            "slabs bogus",
+            "slabs automove",
+            "slabs automove 0",
+            "slabs automove x",
+            "slabs automove 7",
+            "slabs automove ratio",
+            "slabs automove ratio x",
+            "slabs automove ratio 0.8",
+            "slabs automove freeratio 0.01",
+            "slabs automove window 10",
+            "slabs automove window 2",
+            "slabs automove window x",
+            "slabs reassign",
+            "slabs reassign 1",
+            "slabs reassign x 1",
+            "slabs reassign 1 2",
+            "lru",
+            "lru bogus",
+            "lru mode",
+            "lru mode flat",
+            "lru mode segmented",
+            "lru mode bogus",
+            "lru tune",
+            "lru tune 10 25",
+            "lru tune 10 25 0.1 2.0",
+            "lru tune x 25 0.1 2.0",
+            "lru tune 50 50 0.1 2.0",
+            "lru tune 10 25 0 2.0",
+            "lru temp_ttl",
+            "lru temp_ttl x",
+            "lru temp_ttl 61",
+            "lru temp_ttl -1",
+            "lru_crawler",
+            "lru_crawler bogus",
+            "lru_crawler disable",
+            "lru_crawler sleep",
+            "lru_crawler sleep 100",
+            "lru_crawler sleep x",
+            "lru_crawler sleep 1000001",
+            "lru_crawler tocrawl",
+            "lru_crawler tocrawl 7",
+            "lru_crawler tocrawl x",
+            "lru_crawler crawl",
+            "lru_crawler crawl 1",
+            "lru_crawler metadump",
+            "lru_crawler mgdump",
+            "cache_memlimit",
+            "cache_memlimit x",
+            "cache_memlimit 7",
+            "cache_memlimit 1024",
+            "cache_memlimit 4000000000",
+            "verbosity 1 2 3",
+            "shutdown",
+            "shutdown graceful",
+            "shutdown bogus",
+            "debugtime",
+            "debugtime p",
+            "debugtime 1",
+            "debugtime x",
+            "stats bogus",
+            "stats detail",
+            "stats detail bogus",
+            "stats cachedump",
+            "stats cachedump 1",
+            "stats cachedump x 1",
+            "stats cachedump 1 x",
+            "stats cachedump 99 1",
+            "stats reset",
+        ]);
+        Step::quirk(format!("{word}\r\n"), "tuning words")
     }
 
     /// A store whose data does not end where its line says. The block is cut where the server will cut it, and what
@@ -606,7 +714,7 @@ impl Generator {
     }
 
     /// What ends a connection.
-    fn farewell(&mut self) -> Step {
+    pub(super) fn farewell(&mut self) -> Step {
         let endless = format!("delete {}", "x".repeat(100_000));
         let bytes = match self.random.below(5) {
             0 => "GET / HTTP/1.1\r\nHost: cache\r\n\r\n".to_owned(),
@@ -617,9 +725,8 @@ impl Generator {
         };
         Step {
             last: true,
-            alone: true,
             after_answers: true,
-            ..Step::new(bytes)
+            ..Step::alone(bytes)
         }
     }
 }

@@ -61,6 +61,10 @@ fn run(dialects: Dialects, input: &[u8], piece: usize) -> Vec<u8> {
                     incoming = Some((&head[..line_size], value_size, crlf));
                     start += line_size;
                 }
+                Parsed::BadEnd { spelling, size, .. } => {
+                    say(&mut out, spelling, Word::BadDataChunk);
+                    start += size;
+                }
                 Parsed::Control { control, size, .. } => {
                     out.extend(format!("{control:?}").bytes());
                     start += size;
@@ -77,7 +81,7 @@ fn run(dialects: Dialects, input: &[u8], piece: usize) -> Vec<u8> {
                     assert!(head.len() <= PARTIAL_SIZE_MAX);
                     wants_more = true;
                 }
-                Parsed::Hangup { word, spelling, size } => {
+                Parsed::Hangup { word, spelling, size, .. } => {
                     assert!(start + size <= end);
                     if let Some(word) = word {
                         say(&mut out, spelling, word);

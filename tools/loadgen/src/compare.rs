@@ -275,13 +275,14 @@ fn measure(
 }
 
 /// A command line with its name.
-struct ServerCommand {
-    name: String,
-    words: Vec<String>,
+#[derive(Clone)]
+pub(crate) struct ServerCommand {
+    pub(crate) name: String,
+    pub(crate) words: Vec<String>,
 }
 
 impl ServerCommand {
-    fn parse(text: &str) -> Result<ServerCommand, String> {
+    pub(crate) fn parse(text: &str) -> Result<ServerCommand, String> {
         let (name, command) = match text.split_once('=') {
             Some((name, command)) if !name.contains(|c: char| c.is_whitespace() || c == '/') => {
                 (Some(name), command)
@@ -309,14 +310,14 @@ impl ServerCommand {
 }
 
 /// A running server; killed when dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    version: String,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) version: String,
 }
 
 impl Server {
-    fn start(command: &ServerCommand, cpus: &[usize]) -> io::Result<Server> {
+    pub(crate) fn start(command: &ServerCommand, cpus: &[usize]) -> io::Result<Server> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let list = cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let words: Vec<String> = command
@@ -361,7 +362,7 @@ impl Server {
     }
 
     /// SIGTERM, and SIGKILL to what is still there after five seconds.
-    fn stop(mut self) -> io::Result<()> {
+    pub(crate) fn stop(mut self) -> io::Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let limit = Instant::now() + STOP_MAX;
         while Instant::now() < limit {

@@ -156,15 +156,19 @@ pub(crate) enum SizeLaw {
     Range(usize, usize),
     /// Facebook's ETC pool (Atikoglu et al. 2012), as mutilate codes it.
     Etc,
+    /// Meta's kvcache_reg pool: CacheLib's histogram of its values, and keys of 16 to 250 bytes.
+    Kvcache,
 }
 
 impl FromStr for SizeLaw {
     type Err = String;
 
     fn from_str(text: &str) -> Result<SizeLaw, String> {
-        let refuse = || "a size in bytes, a range A-B, or etc".to_string();
-        if text == "etc" {
-            return Ok(SizeLaw::Etc);
+        let refuse = || "a size in bytes, a range A-B, etc or kvcache".to_string();
+        match text {
+            "etc" => return Ok(SizeLaw::Etc),
+            "kvcache" => return Ok(SizeLaw::Kvcache),
+            _ => {}
         }
         if let Some((low, high)) = text.split_once('-') {
             let (low, high) = (
@@ -187,6 +191,80 @@ const ETC_SMALL_VALUES: [f64; 15] = [
     0.08989, 0.00092, 0.00326, 0.01980,
 ];
 
+/// kvcache_reg's values: the largest size of a range, and the share of all values up to there. CacheLib's histogram of
+/// 7,520 ranges of 32 bytes (cachelib/cachebench/test_configs, Apache-2.0), joined above 511 bytes to steps of 15 %.
+const KVCACHE_VALUES: [(u32, f64); 66] = [
+    (31, 0.00069611),
+    (63, 0.00075544),
+    (95, 0.13251437),
+    (127, 0.37264668),
+    (159, 0.86408701),
+    (191, 0.90661779),
+    (223, 0.92262011),
+    (255, 0.93100735),
+    (287, 0.93914285),
+    (319, 0.94620277),
+    (351, 0.95132303),
+    (383, 0.95577730),
+    (415, 0.95816086),
+    (447, 0.96043370),
+    (479, 0.96237355),
+    (511, 0.97033782),
+    (575, 0.97527046),
+    (671, 0.98079378),
+    (767, 0.98712323),
+    (895, 0.98932359),
+    (1023, 0.99156982),
+    (1183, 0.99296997),
+    (1375, 0.99415168),
+    (1567, 0.99468279),
+    (1791, 0.99539688),
+    (2079, 0.99581557),
+    (2367, 0.99626862),
+    (2719, 0.99662881),
+    (3135, 0.99697290),
+    (3615, 0.99732527),
+    (4159, 0.99773351),
+    (4767, 0.99805898),
+    (5503, 0.99836448),
+    (6335, 0.99848636),
+    (7263, 0.99859750),
+    (8351, 0.99869958),
+    (9631, 0.99882622),
+    (11_071, 0.99891510),
+    (12_735, 0.99899198),
+    (14_623, 0.99906059),
+    (16_831, 0.99914194),
+    (19_359, 0.99921678),
+    (22_239, 0.99927399),
+    (25_599, 0.99932879),
+    (29_407, 0.99936339),
+    (33_823, 0.99938941),
+    (38_911, 0.99941373),
+    (44_703, 0.99944480),
+    (51_455, 0.99945855),
+    (59_167, 0.99946965),
+    (68_063, 0.99948028),
+    (78_271, 0.99949097),
+    (90_015, 0.99950383),
+    (103_487, 0.99951705),
+    (119_007, 0.99953238),
+    (136_895, 0.99955194),
+    (157_407, 0.99957432),
+    (180_991, 0.99960551),
+    (208_191, 0.99965409),
+    (239_391, 0.99972111),
+    (275_295, 0.99979107),
+    (316_607, 0.99986431),
+    (364_095, 0.99990496),
+    (418_751, 0.99992975),
+    (481_439, 0.99995277),
+    (523_487, 1.00000000),
+];
+
+/// kvcache_reg's smallest key; the largest is the protocol's.
+const KVCACHE_KEYS: SizeLaw = SizeLaw::Range(16, 250);
+
 impl SizeLaw {
     pub(crate) fn draw_key(self, random: &mut Random) -> usize {
         match self {
@@ -196,6 +274,7 @@ impl SizeLaw {
                 let unit = random.unit().max(1e-12);
                 (location + scale * ((-unit.ln()).powf(-shape) - 1.0) / shape).max(1.0) as usize
             }
+            SizeLaw::Kvcache => KVCACHE_KEYS.draw_plain(random),
             plain => plain.draw_plain(random),
         }
     }
@@ -215,6 +294,12 @@ impl SizeLaw {
                 let left = (1.0 - unit / (1.0 - ETC_SMALL_VALUES.iter().sum::<f64>())).max(1e-12);
                 15 + (scale * (left.powf(-shape) - 1.0) / shape) as usize
             }
+            SizeLaw::Kvcache => {
+                let unit = random.unit();
+                let at = KVCACHE_VALUES.partition_point(|&(_, share)| share <= unit);
+                let low = at.checked_sub(1).map_or(0, |before| KVCACHE_VALUES[before].0) as usize + 1;
+                SizeLaw::Range(low, KVCACHE_VALUES[at].0 as usize).draw_plain(random)
+            }
             plain => plain.draw_plain(random),
         }
     }
@@ -223,7 +308,7 @@ impl SizeLaw {
         match self {
             SizeLaw::Fixed(size) => size,
             SizeLaw::Range(low, high) => low + random.below((high - low) as u64 + 1) as usize,
-            SizeLaw::Etc => unreachable!("the two callers handle it"),
+            SizeLaw::Etc | SizeLaw::Kvcache => unreachable!("the two callers handle them"),
         }
     }
 }
@@ -317,6 +402,19 @@ mod tests {
         );
     }
 
+    /// The mean of the original histogram, with sizes spread evenly in its ranges, is 319.7.
+    #[test]
+    fn kvcache_values_have_the_histograms_mean_and_largest_size() {
+        let (mut random, draws) = (Random::new(13), 2_000_000);
+        let values = (0..draws).map(|_| SizeLaw::Kvcache.draw_value(&mut random));
+        let (sum, max) = values.fold((0, 0), |(sum, max): (usize, usize), value| {
+            (sum + value, max.max(value))
+        });
+        let mean = sum as f64 / f64::from(draws);
+        assert!((mean - 319.7).abs() < 20.0, "mean value {mean}");
+        assert!(max <= 523_487 && max > 500_000, "largest value {max}");
+    }
+
     #[test]
     fn ranges_include_both_ends() {
         let mut random = Random::new(5);
@@ -329,6 +427,7 @@ mod tests {
     fn the_words_of_laws() {
         assert_eq!("zipf:0.99".parse(), Ok(Popularity::Zipf(0.99)));
         assert_eq!("10-20".parse(), Ok(SizeLaw::Range(10, 20)));
+        assert_eq!("kvcache".parse(), Ok(SizeLaw::Kvcache));
         for wrong in ["zipf", "zipf:0", "zipf:x", "normal"] {
             assert!(wrong.parse::<Popularity>().is_err());
         }

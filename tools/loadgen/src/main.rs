@@ -1,7 +1,7 @@
 //! loadgen: the project's measuring instrument for memcached-protocol servers.
 //!
 //! `run` measures one server, `compare` starts several in turn and measures them side by side, `idle` weighs
-//! connections that do nothing. README.md beside the sources says how a figure is made and what it cannot tell.
+//! connections that do nothing, `density` counts items per memory. README.md beside the sources says how a figure is made and what it cannot tell.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ mod catalogue;
 mod client;
 mod compare;
 mod connection;
+mod density;
 mod distribution;
 mod idle;
 mod measure;
@@ -38,6 +39,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Open idle connections and weigh the server's memory and CPU time.
     Idle(idle::IdleArgs),
+    /// Start several servers in turn, fill them, and count the items they hold per GiB of their memory.
+    Density(density::DensityArgs),
 }
 
 #[derive(Args)]
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Idle(args) => idle::idle(&args),
+        Command::Density(args) => density::density(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -48,8 +48,20 @@ pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
 }
 
 impl Bench<'_> {
-    /// Sets every key of the workload once.
+    /// Sets every key of the workload once; none may be refused.
     pub(crate) fn prefill(&self, workload: &Workload, catalogue: &Catalogue) -> io::Result<()> {
+        let tally = self.set_all(workload, catalogue)?;
+        if tally.errors > 0 {
+            return Err(io::Error::other(format!(
+                "the prefill was refused: {:?}",
+                tally.complaints
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sets every key of the workload once.
+    pub(crate) fn set_all(&self, workload: &Workload, catalogue: &Catalogue) -> io::Result<Tally> {
         let traffic = workload.prefill_traffic();
         let sockets = self.connect(workload.connections.min(PREFILL_CONNECTIONS_MAX))?;
         let until = Until::AllSet {
@@ -61,13 +73,7 @@ impl Bench<'_> {
             || (),
             &AtomicU64::new(0),
         )?;
-        if harvest.tally.errors > 0 {
-            return Err(io::Error::other(format!(
-                "the prefill was refused: {:?}",
-                harvest.tally.complaints
-            )));
-        }
-        Ok(())
+        Ok(harvest.tally)
     }
 
     /// Runs the traffic, without the prefill.

@@ -35,10 +35,10 @@ pub(crate) struct Workload {
     /// Number of different keys.
     #[arg(long, short = 'k', value_name = "COUNT", default_value_t = 100_000)]
     pub(crate) keys: u64,
-    /// Bytes per key: N, a range A-B, or etc (Facebook's ETC pool).
+    /// Bytes per key: N, a range A-B, etc (Facebook's ETC pool) or kvcache (Meta's kvcache_reg).
     #[arg(long, value_name = "SIZE", default_value = "30")]
     pub(crate) key_size: SizeLaw,
-    /// Bytes per value: N, a range A-B, or etc. A key's value always has the same size.
+    /// Bytes per value: N, a range A-B, etc or kvcache. A key's value always has the same size.
     #[arg(long, short = 'd', value_name = "SIZE", default_value = "100")]
     pub(crate) value_size: SizeLaw,
     /// Which keys are asked for: uniform, or zipf:THETA (0.99 is usual).
