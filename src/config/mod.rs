@@ -448,11 +448,9 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             format!("ERROR: Invalid port number {port}."),
         ));
     }
-    if options.enable_ssl {
-        if port == 0 {
-            let message = "ERROR: You cannot enable SSL without a TCP port.";
-            return Err(Misuse::new(EX_USAGE, message));
-        }
+    if options.enable_ssl && port == 0 {
+        let message = "ERROR: You cannot enable SSL without a TCP port.";
+        return Err(Misuse::new(EX_USAGE, message));
     }
     extended.tls.note(options.enable_ssl, &mut notes);
     let mut without_meaning = |asked: bool, note: &str| {

@@ -168,6 +168,11 @@ impl Tls {
         Ok(Opened::GoesOn)
     }
 
+    /// Whether the handshake is over.
+    pub(super) fn has_met(&self) -> bool {
+        self.has_met
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed
     }
