@@ -11,7 +11,7 @@ pub use block::{BLOCKS_PER_PAGE, Block};
 pub use chain::{Chain, Segment};
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
@@ -80,6 +80,10 @@ pub struct Pool {
     /// Pages that are kept for shards which have less than their floor: nobody else gets them.
     promised: AtomicUsize,
     idle: Mutex<Idle>,
+    /// Pages that shards have opened for items, ever: the time in which pages grow old.
+    opened: AtomicU32,
+    /// The sum of the ages at which the shards empty their pages, each shard's as it last told.
+    ages: AtomicU64,
     /// Set when a store was refused for want of memory, cleared when memory is freed. Only servers that refuse
     /// instead of evicting (`-M`) read it: in between they refuse every store that needs memory, in every shard,
     /// as one budget would.
@@ -135,6 +139,8 @@ impl Pool {
             taken: AtomicUsize::new(0),
             promised: AtomicUsize::new(0),
             idle: Mutex::default(),
+            opened: AtomicU32::new(0),
+            ages: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
             has_excess: AtomicBool::new(false),
         }
@@ -257,6 +263,33 @@ impl Pool {
     /// Whether the next `take` would fail, as far as one can know without the lock.
     pub fn is_exhausted(&self) -> bool {
         self.pages_taken() + self.promised.load(Ordering::Relaxed) >= self.pages_max()
+    }
+
+    /// Pages that the next shards to ask would get.
+    pub(crate) fn pages_free(&self) -> usize {
+        let taken = self.pages_taken() + self.promised.load(Ordering::Relaxed);
+        self.pages_max().saturating_sub(taken)
+    }
+
+    /// Counts a page that is opened, and returns how many were before.
+    pub(crate) fn open_page(&self) -> u32 {
+        self.opened.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many pages were opened. Wraps around.
+    pub(crate) fn pages_opened(&self) -> u32 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// A shard that told one age tells another.
+    pub(crate) fn change_age(&self, from: u32, to: u32) {
+        let difference = u64::from(to).wrapping_sub(u64::from(from));
+        self.ages.fetch_add(difference, Ordering::Relaxed);
+    }
+
+    /// The sum of what the shards told.
+    pub(crate) fn ages(&self) -> u64 {
+        self.ages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_refusing(&self) -> bool {

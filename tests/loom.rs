@@ -1,8 +1,8 @@
 //! The sleep, wake and lend protocol under the model checker: the interleavings of two or three threads.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --test loom`; `tools/test` does. The bell and the lending are
+//! Run with `RUSTFLAGS="--cfg modelled" cargo test --release --test loom`; `tools/test` does. The bell and the lending are
 //! the real ones; the mailbox and the kernel's sleep are stood in for by the simplest things that behave alike.
-#![cfg(loom)]
+#![cfg(modelled)]
 
 use std::collections::VecDeque;
 

@@ -17,7 +17,7 @@ impl<T> Lendable<T> {
     pub fn take_back(&self) -> Lent<'_, T> {
         /// A borrower is done within microseconds as a rule: a few tries spare the owner a sleep.
         const TRIES: usize = 100;
-        for _ in 0..if cfg!(loom) { 0 } else { TRIES } {
+        for _ in 0..if cfg!(modelled) { 0 } else { TRIES } {
             if let Some(lent) = self.borrow() {
                 return lent;
             }

@@ -43,10 +43,18 @@ const COPY_SIZE_PER_COST: usize = 512;
 /// A store into a full shard sweeps this many times the bytes it takes: enough while two thirds of them survive.
 const SWEEP_PER_STORED: usize = 3;
 
+/// The same once a page full of survivors was swept without a page gained.
+const SWEEP_PER_STORED_MAX: usize = 32;
+
 /// After so many pages full of survivors without a page gained, a store that pays its way forgets without looking
-/// at references. Fewer than [`SWEEP_PER_STORED`], so that the page is free before a store must wait for it.
-const FRUITLESS_PAGES_MAX: usize = 1;
-const _: () = assert!(FRUITLESS_PAGES_MAX + 1 < SWEEP_PER_STORED);
+/// at references: rare, since it takes fifteen survivors of sixteen. Less than what the stores of half a page pay
+/// for, so that the page is free before a store must wait for it.
+const FRUITLESS_PAGES_MAX: usize = 15;
+const _: () = assert!(FRUITLESS_PAGES_MAX < SWEEP_PER_STORED_MAX / 2);
+
+/// Every so many-th item that nobody asked for passes probation all the same. So a scan that is longer than the
+/// memory, and comes again and again, finds some of its items in main, which the others of the scan do not push out.
+const LUCKY_ONE_IN: u32 = 128;
 
 /// The page that the hand is at.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +101,7 @@ impl Shard {
                 None => self.page_by_force(now)?,
             },
         };
-        self.slab.open_page(page, class, ring);
+        self.slab.open_page(page, class, ring, self.pool.open_page());
         self.slab.take_chunk(class, ring)
     }
 
@@ -133,8 +141,10 @@ impl Shard {
         let promised = self.counters.pages < self.pages_floor;
         let page = if promised {
             self.pool.take_promised()
-        } else {
+        } else if self.may_take() {
             self.pool.take()
+        } else {
+            None
         };
         if page.is_some() {
             self.own_pages(self.counters.pages + 1);
@@ -144,7 +154,7 @@ impl Shard {
 
     /// Whether the pool has no page for this shard.
     fn is_full(&self) -> bool {
-        self.counters.pages >= self.pages_floor && self.pool.is_exhausted()
+        self.counters.pages >= self.pages_floor && (self.pool.is_exhausted() || !self.may_take())
     }
 
     /// Counts the pages of this shard, and tells the pool how many it lacks to its floor.
@@ -166,7 +176,7 @@ impl Shard {
 
     /// Takes a page that nobody uses any more.
     pub(super) fn recycle(&mut self, page: Page) {
-        if self.spare.len() < self.spare_max && !self.pool.is_over_budget() {
+        if self.spare.len() < self.spare_max && !self.pool.is_over_budget() && !self.gives() {
             self.spare.push(page);
         } else {
             self.own_pages(self.counters.pages - 1);
@@ -268,7 +278,11 @@ impl Shard {
             }
             return;
         }
-        self.credit = (self.credit + size * SWEEP_PER_STORED).min(self.pool.page_size());
+        let rate = match self.fruitless > self.pool.page_size() {
+            false => SWEEP_PER_STORED,
+            true => SWEEP_PER_STORED_MAX,
+        };
+        self.credit = (self.credit + size * rate).min(self.pool.page_size());
         while self.spare.len() < self.spare_max {
             let Some(page) = self.hand() else { return };
             let size = self.slab.classes.chunk_size(self.slab.page_class(page));
@@ -290,11 +304,13 @@ impl Shard {
         if self.pool.has_excess() {
             self.pool.trim();
         }
+        self.note_idle_age();
         let mut cost = BACKGROUND_COST_MAX;
         while self.settings.evict
             && cost > 0
             && (self.spare.len() < self.spare_max && self.is_full()
-                || self.pool.is_over_budget() && self.counters.pages > self.pages_floor)
+                || (self.pool.is_over_budget() || self.is_to_give())
+                    && self.counters.pages > self.pages_floor)
             && let Some(spent) = self.sweep(false, now)
         {
             cost = cost.saturating_sub(spent);
@@ -308,6 +324,7 @@ impl Shard {
             return Some(sweep.page);
         }
         let page = self.oldest_page()?;
+        self.note_age(page);
         self.slab.detach_page(page);
         self.sweep = Some(Sweep { page, index: 0 });
         Some(page)
@@ -378,7 +395,7 @@ impl Shard {
         let ring = self.slab.ring_of(id);
         let references = header.bits & CLOCK;
         let earned = match ring {
-            Ring::Probation => references >= self.settings.eviction.promote_at(),
+            Ring::Probation => references >= self.settings.eviction.promote_at() || self.is_lucky(),
             Ring::Main => references > 0,
         };
         if earned
@@ -426,6 +443,12 @@ impl Shard {
         0
     }
 
+    /// Whether this item of probation passes though nobody asked for it.
+    fn is_lucky(&mut self) -> bool {
+        self.luck = (self.luck + 1) % LUCKY_ONE_IN;
+        self.luck == 0
+    }
+
     /// A chunk of main for an item that moves there, from the hand's own page if need be.
     fn chunk_for_survivor(&mut self, id: ItemId) -> Option<ItemId> {
         let class = self.slab.class_of(id);
@@ -439,7 +462,8 @@ impl Shard {
             Some(page) => page,
             None => self.take_from_pool()?,
         };
-        self.slab.open_page(page, class, Ring::Main);
+        self.slab
+            .open_page(page, class, Ring::Main, self.pool.open_page());
         self.slab.take_chunk(class, Ring::Main)
     }
 

@@ -18,25 +18,42 @@ const EMPTY: u16 = 0;
 /// Sets that are made or freed together, so that no insert makes or frees much.
 const BLOCK_SETS: usize = 256;
 
+/// Sets are so many that they can be halved a few times.
+const SETS_MULTIPLE: usize = 64;
+
+/// Pairs of sets that an insert merges while the memory is being halved.
+const MERGES_PER_INSERT: usize = 4;
+
+/// A memory that is longer than this many times what is wanted is cut at once: the shard was flushed.
+const CUT_AT: usize = 16;
+
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
     /// In each set the newest comes first, and empty places last.
     blocks: Vec<Box<[Set; BLOCK_SETS]>>,
     /// Sets in use, fewer than there are while blocks are being made or freed.
     sets: usize,
+    /// While the memory is being halved: so many pairs of sets are one set now, at their index divided by two.
+    merged: usize,
 }
 
 impl Ghosts {
-    /// Remembers a key. The memory is as long as nine tenths of the items that the shard holds: it grows and shrinks
-    /// with them, by at most a block per call. In its new length most of what it held is not found any more, which
-    /// is rare since a shard that evicts is full.
+    /// Remembers a key. The memory is a tenth longer than the items that the shard holds are many: it grows and shrinks
+    /// with them, by at most a block per call. When it grows, most of what it held is not found any more, which is
+    /// rare since a shard that evicts is full. Halving it, when items become larger, keeps the younger half.
     pub(super) fn insert(&mut self, hash: KeyHash, items: usize) {
-        let wanted = (items * 9 / 10).div_ceil(WAYS).max(1);
-        if wanted * 2 < self.sets {
-            self.sets = wanted;
+        let wanted = (items * 11 / 10).div_ceil(WAYS).max(1);
+        let rounded = match wanted > SETS_MULTIPLE {
+            true => wanted.next_multiple_of(SETS_MULTIPLE),
+            false => wanted,
+        };
+        if wanted * CUT_AT < self.sets {
+            (self.sets, self.merged) = (rounded, 0);
+        } else if self.merged > 0 || wanted * 2 < self.sets {
+            self.halve(rounded);
         }
         if wanted > self.sets * 2 {
-            let blocks = wanted.div_ceil(BLOCK_SETS);
+            let blocks = rounded.div_ceil(BLOCK_SETS);
             if self.blocks.len() < blocks {
                 self.blocks.push(Box::new([[EMPTY; WAYS]; BLOCK_SETS]));
             }
@@ -44,7 +61,7 @@ impl Ghosts {
                 return;
             }
             if self.blocks.len() >= blocks {
-                self.sets = wanted;
+                (self.sets, self.merged) = (rounded, 0);
             }
         } else if self.blocks.len() > self.sets.div_ceil(BLOCK_SETS) {
             self.blocks.pop();
@@ -53,6 +70,29 @@ impl Ghosts {
         let set = &mut self.blocks[block][index];
         set.copy_within(..WAYS - 1, 1);
         set[0] = fingerprint;
+    }
+
+    /// Goes on making one set of two, the newest of both.
+    fn halve(&mut self, wanted: usize) {
+        if !self.sets.is_multiple_of(2) {
+            (self.sets, self.merged) = (wanted, 0);
+            return;
+        }
+        for _ in 0..MERGES_PER_INSERT {
+            let pair = [self.merged * 2, self.merged * 2 + 1];
+            let pair = pair.map(|index| self.blocks[index / BLOCK_SETS][index % BLOCK_SETS]);
+            let both = (0..WAYS).flat_map(|way| pair.map(|set| set[way]));
+            let mut set = [EMPTY; WAYS];
+            for (place, fingerprint) in set.iter_mut().zip(both.filter(|&other| other != EMPTY)) {
+                *place = fingerprint;
+            }
+            self.blocks[self.merged / BLOCK_SETS][self.merged % BLOCK_SETS] = set;
+            self.merged += 1;
+            if self.merged * 2 == self.sets {
+                (self.sets, self.merged) = (self.merged, 0);
+                return;
+            }
+        }
     }
 
     /// Whether the key is remembered; if so, forgets it.
@@ -84,6 +124,10 @@ impl Ghosts {
         // The bits that choose owner and piece are the same for many keys of a shard: mix them all.
         let mixed = hash.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let index = (((mixed >> 32) * self.sets as u64) >> 32) as usize;
+        let index = match index / 2 < self.merged {
+            true => index / 2,
+            false => index,
+        };
         (
             index / BLOCK_SETS,
             index % BLOCK_SETS,
@@ -117,6 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn when_items_become_larger_the_younger_half_is_remembered() {
+        let seed = KeySeed::fixed(1);
+        let hash = |index: u32| seed.hash(&index.to_le_bytes());
+        let mut ghosts = Ghosts::default();
+        for index in 0..40_000 {
+            ghosts.insert(hash(index), 20_000);
+        }
+        let size = ghosts.size();
+        for index in 40_000..41_000 {
+            ghosts.insert(hash(index), 8_000);
+        }
+        assert!(ghosts.size() < size, "halved");
+        let found = (34_000..41_000).filter(|&index| ghosts.take(hash(index)));
+        assert!(found.count() > 6_500, "as many as half the memory holds");
+        let found = (0..20_000).filter(|&index| ghosts.take(hash(index)));
+        assert!(found.count() < 600, "long forgotten");
+    }
+
+    #[test]
     fn the_memory_follows_the_number_of_items_a_block_at_a_time() {
         let seed = KeySeed::fixed(1);
         let mut ghosts = Ghosts::default();
@@ -126,7 +189,7 @@ mod tests {
                 ghosts.insert(seed.hash(&index.to_le_bytes()), items);
                 assert!(ghosts.size().abs_diff(size) <= size_of::<[Set; BLOCK_SETS]>());
             }
-            let least = items * 9 / 10 * size_of::<u16>();
+            let least = items * 11 / 10 * size_of::<u16>();
             assert!(ghosts.size() >= least && ghosts.size() <= least + size_of::<[Set; BLOCK_SETS]>());
             assert!(ghosts.take(seed.hash(&499u32.to_le_bytes())));
         }

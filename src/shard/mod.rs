@@ -10,6 +10,7 @@
 //!   |        |-- classes    sizes of chunk
 //!   |        '-- item       the bytes of an item
 //!   |----- large, blocks    pages and blocks of large values, and values that are arriving
+//!   |----- share            pages that move between shards
 //!   '----- ghosts           what was forgotten lately
 //! ```
 //!
@@ -30,6 +31,7 @@ mod number;
 mod prefetch;
 mod prefixes;
 mod scan;
+mod share;
 mod slab;
 mod store;
 mod table;
@@ -56,6 +58,7 @@ use evicted::EvictedList;
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
 use large::{Hoard, Large, LargeValues};
+use share::Share;
 use slab::{ItemId, Slab};
 use table::Table;
 
@@ -113,7 +116,7 @@ pub enum Eviction {
 impl Default for Eviction {
     fn default() -> Eviction {
         Eviction::Probation {
-            percent: 10,
+            percent: 11,
             promote_at: 1,
             ghosts: true,
         }
@@ -167,6 +170,10 @@ pub struct Shard {
     credit: usize,
     /// Bytes of chunks that survived since the hand last had a page to spare.
     fruitless: usize,
+    /// Items that nobody asked for since one was let out of probation all the same.
+    luck: u32,
+    /// This shard's part in the trade of pages between shards.
+    share: Share,
     crawl: Crawl,
     /// The last cas unique given.
     cas: u64,
@@ -199,8 +206,7 @@ fn floor(share: usize, shards: usize) -> u64 {
 impl Shard {
     pub fn new(settings: &Settings, seed: KeySeed, pool: Arc<Pool>) -> Shard {
         let pages = (pool.pages_max() / settings.shards.max(1)).max(1);
-        // Each class may keep one page partly filled in each of two rings: an eighth of the pages in all.
-        let slab = Slab::new(pool.page_size(), pages / 16, pages);
+        let slab = Slab::new(pool.page_size(), classes::fitting(pages), pages);
         let busy = vec![Busy::default(); slab.classes.count() + 1];
         let table = Table::new(pages * pool.page_size());
         let counters = Counters {
@@ -222,6 +228,8 @@ impl Shard {
             sweep: None,
             credit: 0,
             fruitless: 0,
+            luck: 0,
+            share: Share::default(),
             crawl: Crawl::default(),
             cas: settings.number as u64,
             flush_pending: None,
@@ -655,6 +663,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         self.pool
             .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
+        self.leave_share();
         self.release_hoard();
         self.pool.give_all(self.spare.drain(..));
         let larges = std::mem::replace(&mut self.larges, LargeValues::new(self.pool.page_size()));

@@ -104,6 +104,8 @@ pub(super) struct Usage {
 struct Slot {
     bytes: Page,
     epoch: u32,
+    /// How many pages had been opened when this one was, in all shards.
+    opened: u32,
     /// No item of this page has an earlier deadline. 0: none has any.
     deadline_min: u32,
     class: ClassId,
@@ -345,7 +347,7 @@ impl Slab {
     }
 
     /// Adds a page, as the newest of the ring. The next chunk of this class is taken from it.
-    pub(super) fn open_page(&mut self, page: Page, class: ClassId, ring: Ring) {
+    pub(super) fn open_page(&mut self, page: Page, class: ClassId, ring: Ring, opened: u32) {
         debug_assert_eq!(page.len(), self.page_size);
         self.usage[class.index()].pages += 1;
         let number = self.numbers_free.pop().unwrap_or_else(|| {
@@ -355,6 +357,7 @@ impl Slab {
         self.slots[number as usize] = Slot {
             bytes: page,
             epoch: self.epoch,
+            opened,
             class,
             ring,
             in_ring: true,
@@ -419,6 +422,14 @@ impl Slab {
     /// The page of this ring that was opened first.
     pub(super) fn oldest(&self, ring: Ring) -> Option<PageNumber> {
         Some(PageNumber(self.rings[ring.index()].first)).filter(|page| page.0 != NONE)
+    }
+
+    pub(super) fn page_opened(&self, page: PageNumber) -> u32 {
+        self.slots[page.0 as usize].opened
+    }
+
+    pub(super) fn page_ring(&self, page: PageNumber) -> Ring {
+        self.slots[page.0 as usize].ring
     }
 
     pub(super) fn is_page_flushed(&self, page: PageNumber) -> bool {
@@ -566,6 +577,7 @@ impl Slot {
         Slot {
             bytes: Page::none(),
             epoch: 0,
+            opened: 0,
             deadline_min: 0,
             class: ClassId(0),
             ring: Ring::Probation,

@@ -570,7 +570,7 @@ fn what_is_forgotten_is_listed_for_who_asks() {
     assert_eq!(cache.shard.take_evicted(|_| panic!("nobody has asked")), 0);
 
     cache.shard.list_evicted(true);
-    let mut heard = 0;
+    let (mut heard, mut without) = (0, 0);
     for number in 0..1000 {
         cache.set_unchecked(&format!("new-{number}"), &"v".repeat(PAGE_SIZE / 10));
         cache.shard.maintain(cache.now);
@@ -582,10 +582,13 @@ fn what_is_forgotten_is_listed_for_who_asks() {
             assert!(!evicted.fetched && (1..64).contains(&evicted.class));
         });
         assert_eq!(unlisted, 0);
-        // One item goes where one comes, so that who watches sees what a store has displaced.
-        assert!((1..=10).contains(&(heard - before)), "{} at once", heard - before);
+        // One item goes where one comes, so that who watches sees what a store has displaced; now and then the one is
+        // lucky and stays.
+        assert!(heard - before <= 10, "{} at once", heard - before);
+        without += u32::from(heard == before);
         assert_eq!(heard, forgotten(&cache) - unheard);
     }
+    assert!(without < 20, "{without} stores of 1,000 displaced nothing");
 
     // Whoever asks and does not listen costs no more than the list.
     for number in 0..10_000 {
@@ -711,4 +714,58 @@ fn a_value_grows_at_both_ends_while_others_send_it() {
     let taken = cache.shard.pool.pages_taken();
     assert_eq!(taken as u64, cache.shard.counters().pages);
     assert!(taken < 10, "{taken}");
+}
+
+#[test]
+fn memory_goes_to_the_shard_that_empties_its_pages_early() {
+    let seed = KeySeed::fixed(3);
+    let pool = Arc::new(Pool::new(256 * PAGE_SIZE as u64, PAGE_SIZE));
+    let now = Now {
+        seconds: Seconds(100),
+        unix_start: 1_700_000_000,
+    };
+    let settings = |number| Settings {
+        shards: 2,
+        number,
+        ..Settings::default()
+    };
+    let mut shards = [0, 1].map(|number| Shard::new(&settings(number), seed, Arc::clone(&pool)));
+    // Whatever is stored is asked for before the hand comes, so that both shards have a main ring.
+    let run = |shards: &mut [Shard; 2], steps: std::ops::Range<u32>, part: u32| {
+        let mut moved_most = 0;
+        for step in steps {
+            let shard = &mut shards[usize::from(step.is_multiple_of(part))];
+            let pages = shard.counters().pages;
+            let key = format!("key-{step}");
+            let request = |value, operation| Request {
+                key: key.as_bytes(),
+                hash: seed.hash(key.as_bytes()),
+                value,
+                operation,
+            };
+            shard.execute(&request(&[7; 80], Operation::Store(store(StoreMode::Set))), now);
+            shard.execute(&request(&[], Operation::Get(Get::PLAIN)), now);
+            shard.maintain(now);
+            moved_most = moved_most.max(shard.counters().pages.abs_diff(pages));
+            if step.is_multiple_of(1_000) {
+                shards.iter().for_each(Shard::check);
+            }
+        }
+        moved_most
+    };
+    run(&mut shards, 0..20_000, 2);
+    let even = shards.each_ref().map(|shard| shard.counters().pages);
+    assert!(even[0].abs_diff(even[1]) < 40, "{even:?}");
+    // One of the shards gets nine tenths of the stores now.
+    let moved_most = run(&mut shards, 20_000..120_000, 10);
+    let uneven = shards.each_ref().map(|shard| shard.counters().pages);
+    assert!(uneven[0] > uneven[1] * 2, "{uneven:?} after {even:?}");
+    assert!(uneven[1] >= 32, "what is promised stays: {uneven:?}");
+    assert!(moved_most <= 2, "page by page");
+    // And back.
+    run(&mut shards, 120_000..220_000, 2);
+    let even = shards.each_ref().map(|shard| shard.counters().pages);
+    assert!(even[0].abs_diff(even[1]) < 60, "{even:?} after {uneven:?}");
+    drop(shards);
+    assert_eq!((pool.ages(), pool.pages_taken()), (0, 0));
 }
