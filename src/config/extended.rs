@@ -4,7 +4,7 @@
 //! carry them. Few have a meaning here: there are no slab classes to rebalance, no LRU segments and no crawler thread
 //! to tune. Those are shown by `stats settings` as they were given, and nothing else comes of them.
 
-use super::{EX_FAILURE, EX_USAGE, Misuse, words};
+use super::{EX_FAILURE, EX_USAGE, Misuse, Tls, words};
 
 /// What the extended options say, with memcached's defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,7 @@ pub struct Extended {
     pub drop_privileges: bool,
     /// `debugtime` is obeyed: for tests.
     pub relaxed_privileges: bool,
+    pub tls: Tls,
 }
 
 impl Default for Extended {
@@ -77,28 +78,13 @@ impl Default for Extended {
             track_sizes: false,
             drop_privileges: false,
             relaxed_privileges: false,
+            tls: Tls::default(),
         }
     }
 }
 
-/// Accepted with any value and of no consequence: deprecated, of TLS that is not switched on, or of machinery that we
-/// do not have.
-const WITHOUT_MEANING: [&str; 14] = [
-    "modern",
-    "no_hashexpand",
-    "no_chunked_items",
-    "sock_cookie_id",
-    "ssl_chain_cert",
-    "ssl_key",
-    "ssl_verify_mode",
-    "ssl_keyformat",
-    "ssl_ciphers",
-    "ssl_ca_cert",
-    "ssl_wbuf_size",
-    "ssl_session_cache",
-    "ssl_kernel_tls",
-    "ssl_min_version",
-];
+/// Accepted with any value and of no consequence: deprecated, or of machinery that we do not have.
+const WITHOUT_MEANING: [&str; 4] = ["modern", "no_hashexpand", "no_chunked_items", "sock_cookie_id"];
 
 /// What changes anything here, and what changes nothing in memcached either.
 const OBEYED: [&str; 7] = [
@@ -146,7 +132,8 @@ impl Extended {
                 Some((name, value)) => (name, Some(value)),
                 None => (option, None),
             };
-            if !OBEYED.contains(&name) && !without_effect.contains(&name) {
+            let is_known = OBEYED.contains(&name) || Tls::has(name);
+            if !is_known && !without_effect.contains(&name) {
                 without_effect.push(name);
             }
             extended
@@ -195,6 +182,9 @@ impl Extended {
     }
 
     fn take(&mut self, name: &str, value: Option<&str>) -> Result<(), String> {
+        if let Some(taken) = self.tls.take(name, value) {
+            return taken;
+        }
         let given = || value.ok_or_else(|| format!("Missing numeric argument for {name}"));
         let within = |number: Option<i64>, from: u32, to: u32| {
             let number = number.and_then(|number| u32::try_from(number).ok());

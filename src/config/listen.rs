@@ -1,11 +1,12 @@
 //! `-l`: what its lists stand for.
 //!
-//! Each entry is `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`, a bare `V6` or `*`; before it may stand `proto[NAME]:` and
-//! `tag[NAME]:` or `tag_NAME_:`, which have no effect here: every listener speaks what `-B` allows.
+//! Each entry is `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`, a bare `V6` or `*`; before it may stand `notls:`, `btls:` or
+//! `mtls:` (with -Z), then `proto[NAME]:` and `tag[NAME]:` or `tag_NAME_:`, which have no effect here: every listener
+//! speaks what `-B` allows.
 
 use std::net::{IpAddr, ToSocketAddrs};
 
-use super::{Address, EX_OSERR, Misuse, words};
+use super::{Address, EX_OSERR, Entrance, Misuse, words};
 
 /// Bytes of a listener's tag, at most.
 const TAG_SIZE_MAX: usize = 8;
@@ -14,6 +15,7 @@ const TAG_SIZE_MAX: usize = 8;
 pub(super) fn addresses(
     lists: &[String],
     port: i32,
+    tls_enabled: bool,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Address>, Misuse> {
     let refused = |message: String| Misuse::new(EX_OSERR, message);
@@ -25,7 +27,9 @@ pub(super) fn addresses(
     };
     if lists.is_empty() {
         let all = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0u16; 8])];
-        return Ok(all.map(|ip| Address::Tcp(ip, port)).into());
+        return Ok(all
+            .map(|ip| Address::Tcp(ip, port, Entrance::usual(tls_enabled)))
+            .into());
     }
     let mut addresses = Vec::new();
     for entry in lists
@@ -33,7 +37,10 @@ pub(super) fn addresses(
         .flat_map(|list| list.split([',', ';']))
         .filter(|entry| !entry.is_empty())
     {
-        let found = without_prefixes(entry, notes).and_then(|host| resolve(host, port));
+        let found = entrance(entry.trim(), tls_enabled).and_then(|(entrance, entry)| {
+            let host = without_prefixes(entry, notes)?;
+            resolve(host, port, entrance)
+        });
         let found = found
             .map_err(|why| refused(format!("failed to listen on one of interface(s) {entry}: {why}")))?;
         for address in found {
@@ -45,13 +52,26 @@ pub(super) fn addresses(
     Ok(addresses)
 }
 
-fn without_prefixes<'a>(entry: &'a str, notes: &mut Vec<String>) -> Result<&'a str, String> {
-    let mut rest = entry.trim();
-    for prefix in ["notls", "btls", "mtls"] {
-        if rest.starts_with(prefix) {
-            return Err(format!("'{prefix}' option is valid only when SSL is enabled"));
+/// What stands first in an entry, and the rest.
+fn entrance(entry: &str, tls_enabled: bool) -> Result<(Entrance, &str), String> {
+    for (prefix, entrance) in [
+        ("notls", Entrance::Plain),
+        ("btls", Entrance::Basic),
+        ("mtls", Entrance::Mutual),
+    ] {
+        match entry.strip_prefix(prefix) {
+            Some(_) if !tls_enabled => {
+                return Err(format!("'{prefix}' option is valid only when SSL is enabled"));
+            }
+            Some(rest) => return Ok((entrance, rest.strip_prefix(':').unwrap_or(rest))),
+            None => {}
         }
     }
+    Ok((Entrance::usual(tls_enabled), entry))
+}
+
+fn without_prefixes<'a>(entry: &'a str, notes: &mut Vec<String>) -> Result<&'a str, String> {
+    let mut rest = entry;
     let behind = |rest: &'a str| rest.strip_prefix(':').unwrap_or(rest);
     if let Some(spec) = rest.strip_prefix("proto[") {
         let (name, host) = spec
@@ -84,7 +104,7 @@ fn without_prefixes<'a>(entry: &'a str, notes: &mut Vec<String>) -> Result<&'a s
 }
 
 /// Every address that one entry stands for.
-fn resolve(entry: &str, port: u16) -> Result<Vec<Address>, String> {
+fn resolve(entry: &str, port: u16, entrance: Entrance) -> Result<Vec<Address>, String> {
     let own_port = |text: &str| match words::leading_number(text, 10) {
         Some(-1) => Ok(0),
         Some(port) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -107,13 +127,13 @@ fn resolve(entry: &str, port: u16) -> Result<Vec<Address>, String> {
         }
     };
     if host == "*" {
-        return Ok(vec![Address::Tcp(IpAddr::from([0, 0, 0, 0]), port)]);
+        return Ok(vec![Address::Tcp(IpAddr::from([0, 0, 0, 0]), port, entrance)]);
     }
     let found = (host, port)
         .to_socket_addrs()
         .map_err(|error| error.to_string())?;
     Ok(found
-        .map(|address| Address::Tcp(address.ip(), address.port()))
+        .map(|address| Address::Tcp(address.ip(), address.port(), entrance))
         .collect())
 }
 
@@ -123,11 +143,12 @@ mod tests {
 
     fn check(lists: &[&str], want: &str) {
         let lists: Vec<String> = lists.iter().map(|list| (*list).to_owned()).collect();
-        let found = addresses(&lists, 11211, &mut Vec::new()).unwrap_or_else(|misuse| panic!("{misuse:?}"));
+        let found =
+            addresses(&lists, 11211, false, &mut Vec::new()).unwrap_or_else(|misuse| panic!("{misuse:?}"));
         let spelled: Vec<String> = found
             .iter()
             .map(|address| match address {
-                Address::Tcp(ip, port) => std::net::SocketAddr::new(*ip, *port).to_string(),
+                Address::Tcp(ip, port, _) => std::net::SocketAddr::new(*ip, *port).to_string(),
                 Address::Unix(path, _) => path.display().to_string(),
             })
             .collect();
@@ -150,5 +171,22 @@ mod tests {
             &["tag[x]:[::1]", "proto[what]:127.0.0.1:-1"],
             "[::1]:11211 127.0.0.1:0",
         );
+    }
+
+    #[test]
+    fn entrances_of_tls() {
+        let list = "notls:127.0.0.1,btls:proto[ascii]:127.0.0.1,mtls:[::1]:1,::1".to_owned();
+        let found = addresses(&[list], 2, true, &mut Vec::new()).unwrap();
+        let (v4, v6) = (
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        );
+        let want = [
+            Address::Tcp(v4, 2, Entrance::Plain),
+            Address::Tcp(v4, 2, Entrance::Basic),
+            Address::Tcp(v6, 1, Entrance::Mutual),
+            Address::Tcp(v6, 2, Entrance::Tls),
+        ];
+        assert_eq!(want, *found);
     }
 }

@@ -7,6 +7,7 @@ mod extended;
 mod file;
 mod fleet;
 mod listen;
+mod tls;
 mod words;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use extended::Extended;
 pub use fleet::{Admin, DnsName, Fleet};
+pub use tls::{Entrance, Tls};
 use words::{factor, number, octal, path, text};
 
 /// What `version` answers: the memcached whose protocol we speak. Clients choose features by it, and read three
@@ -132,7 +134,10 @@ struct Options {
     auth_file: Option<PathBuf>,
     #[arg(short = 'e', long, value_name = "FILE", value_parser = path, hide = true)]
     memory_file: Option<PathBuf>,
-    #[arg(short = 'Z', long, hide = true)]
+    /// TLS on all TCP ports but those of -l notls:..., with certificate and key of -o ssl_chain_cert, ssl_key; see
+    /// also ssl_verify_mode (0 none, 1 request, 2 require, 3 once), ssl_ca_cert, ssl_keyformat (1 PEM, 2 DER),
+    /// ssl_ciphers, ssl_session_cache, ssl_min_version (2 or 3), and -l btls:... (no client's certificate), mtls:...
+    #[arg(short = 'Z', long)]
     enable_ssl: bool,
     #[arg(short = 'N', long, value_name = "NUM", value_parser = number, hide = true)]
     napi_ids: Option<i32>,
@@ -203,7 +208,7 @@ pub enum Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// Port 0 is any free one.
-    Tcp(IpAddr, u16),
+    Tcp(IpAddr, u16, Entrance),
     Unix(PathBuf, u32),
 }
 
@@ -256,6 +261,8 @@ pub struct Config {
     pub chunk_size: u32,
     /// What was typed behind -l, for `stats settings`.
     pub listen: Option<String>,
+    /// -Z
+    pub tls_enabled: bool,
     pub extended: Extended,
     pub fleet: Fleet,
     /// What was accepted and has no effect: to be said once, when there is a log.
@@ -270,7 +277,7 @@ struct Misuse {
 }
 
 /// sysexits.h's code for a wrong command line.
-const EX_USAGE: i32 = 64;
+pub const EX_USAGE: i32 = 64;
 /// What memcached answers to most wrong values.
 const EX_FAILURE: i32 = 1;
 /// The system said no.
@@ -396,12 +403,6 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             return Err(Misuse::new(EX_USAGE, message));
         }
     };
-    if options.enable_ssl {
-        return Err(Misuse::new(
-            EX_USAGE,
-            "This server is not built with TLS support.",
-        ));
-    }
     let mut notes = Vec::new();
     let extended = Extended::parse(&options.extended, &mut notes)?;
     extended.check_slab_sizes(chunk_size as u64)?;
@@ -447,6 +448,11 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             format!("ERROR: Invalid port number {port}."),
         ));
     }
+    if options.enable_ssl && port == 0 {
+        let message = "ERROR: You cannot enable SSL without a TCP port.";
+        return Err(Misuse::new(EX_USAGE, message));
+    }
+    extended.tls.note(options.enable_ssl, &mut notes);
     let mut without_meaning = |asked: bool, note: &str| {
         if asked {
             notes.push(note.to_owned());
@@ -472,8 +478,13 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     let (addresses, udp_addresses) = match options.unix_socket {
         Some(path) => (vec![Address::Unix(path, options.unix_mask)], Vec::new()),
         None => (
-            listen::addresses(&options.listen, port, &mut notes)?,
-            listen::addresses(&options.listen, options.udp_port, &mut Vec::new())?,
+            listen::addresses(&options.listen, port, options.enable_ssl, &mut notes)?,
+            listen::addresses(
+                &options.listen,
+                options.udp_port,
+                options.enable_ssl,
+                &mut Vec::new(),
+            )?,
         ),
     };
     Ok(Config {
@@ -518,6 +529,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         growth_factor: options.slab_growth_factor,
         chunk_size: chunk_size as u32,
         listen: Some(options.listen.join(",")).filter(|listen| !listen.is_empty()),
+        tls_enabled: options.enable_ssl,
         extended,
         fleet: options
             .fleet
@@ -566,7 +578,8 @@ mod tests {
             IpAddr::from([127, 0, 0, 1]),
             IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
         ];
-        assert_eq!(config.addresses, expected.map(|ip| Address::Tcp(ip, 11212)));
+        let expected = expected.map(|ip| Address::Tcp(ip, 11212, Entrance::Plain));
+        assert_eq!(config.addresses, expected);
     }
 
     #[test]
@@ -612,7 +625,8 @@ mod tests {
             ("--nonsense", 1),
             ("--disable", 1),
             ("-o nonsense", 1),
-            ("-Z", 64),
+            ("-Z -p 0", 64),
+            ("-o ssl_verify_mode=4", 1),
             ("-S -B auto", 64),
             ("-S -B ascii", 64),
             ("-S -U 1", 64),

@@ -117,13 +117,29 @@ pub enum Letter {
     /// The receiver's lines, which the sender has read.
     LinesRead { from: usize, lines: Box<Lines> },
     /// A connection to serve from now on.
-    Connection(OwnedFd),
+    Connection(OwnedFd, Entrance),
     /// A socket whose datagrams are to be served from now on.
     Datagrams(OwnedFd),
     /// A connection has ended: there is room for another.
     Room,
     /// Finish what is under way and end.
     Stop,
+}
+
+/// By what sort of listener a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    Plain,
+    Tls(ClientCertificate),
+}
+
+/// What a client must show to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    NotAsked,
+    /// None will do, a bad one will not.
+    Asked,
+    Required,
 }
 
 impl Mesh {

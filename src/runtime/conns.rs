@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname};
 
-use super::core::Connection;
+use super::connection::Connection;
 use super::datagrams::Datagrams;
 use super::slots::Slots;
 use crate::protocol::watch::Peer;

@@ -9,14 +9,16 @@ use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
 use log::debug;
 
+use super::connection::{Connection, Plan, note, resume_later};
 use super::datagrams::{self, Datagrams, Received};
 use super::doors::{Doors, Visitor};
 use super::slots::Slots;
-use super::{Clock, conns};
+use super::tls::{Met, Opened, Tls, TlsConfigs};
+use super::{Clock, Listener, conns};
 use crate::hash::KeySeed;
-use crate::mesh::{Batch, Letter, Mesh, Outboxes, Reach, Waiting, Wakes, Watch};
+use crate::mesh::{Batch, Entrance, Letter, Mesh, Outboxes, Reach, Waiting, Wakes, Watch};
 use crate::protocol;
-use crate::protocol::watch::{CloseReason, Event, Peer};
+use crate::protocol::watch::{Event, Peer};
 use crate::session::statistics::{Facts, More, Totals};
 use crate::session::watch::{Lines, WATCHERS_MAX};
 use crate::session::{Buffers, ConnectionId, Counters, Desk, Order, Output, Rules, Session, Stall, Wire};
@@ -24,103 +26,6 @@ use crate::time::{Now, Seconds};
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
 const LETTERS_PER_TURN: usize = 16;
-
-/// A connection: the session and what the event loop keeps about its socket.
-pub struct Connection<S> {
-    pub session: Session,
-    pub socket: S,
-    /// The other end, as it was when the connection came: a broken socket does not know it any more.
-    peer: Peer,
-    /// The client has sent all it will.
-    pub ended: bool,
-    /// Receiving has failed.
-    has_failed: bool,
-    /// It is closed because nothing was asked for too long.
-    was_silent: bool,
-    /// Whether it is on the list of those to be looked at after the turn.
-    is_noted: bool,
-    /// Whether it is on the list of those to be resumed.
-    is_to_resume: bool,
-    /// When bytes last came from the client.
-    pub last_heard: Seconds,
-    /// The loop has taken output that has not gone yet.
-    is_sending_apart: bool,
-    /// There for a socket of datagrams, which is no client's.
-    pub(super) datagrams: Option<Box<Datagrams>>,
-}
-
-/// What the event loop is to do with a connection after a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Go on reading.
-    Read,
-    /// Too much is waiting here: do not read.
-    Hold,
-    /// Send what is left to send, then close.
-    Close,
-}
-
-impl<S: AsFd> Connection<S> {
-    fn new(id: ConnectionId, socket: S, peer: Peer, seed: KeySeed, rules: &Rules, now: Now) -> Connection<S> {
-        Connection {
-            session: Session::new(id, socket.as_fd().as_raw_fd(), seed, rules),
-            socket,
-            peer,
-            ended: false,
-            has_failed: false,
-            was_silent: false,
-            is_noted: false,
-            is_to_resume: false,
-            last_heard: now.seconds,
-            is_sending_apart: false,
-            datagrams: None,
-        }
-    }
-
-    /// What the loop may send now, if there is anything.
-    pub fn output(&self) -> Option<&Output> {
-        let output = self.session.output();
-        (self.datagrams.is_none() && !output.is_empty()).then_some(output)
-    }
-
-    /// Takes the output away, for a send that the kernel finishes in its own time ([`Core::sent_apart`]).
-    pub fn take_output(&mut self) -> Output {
-        self.is_sending_apart = true;
-        self.session.take_output()
-    }
-
-    /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn.
-    fn is_idle(&self, now: Seconds, timeout: u32) -> bool {
-        now.since(self.last_heard) > timeout
-            && self.session.awaits_command()
-            && self.session.output().is_empty()
-            && !(self.is_sending_apart || self.ended || self.datagrams.is_some() || self.session.is_watcher())
-    }
-
-    /// Why it is closed, when it is.
-    fn close_reason(&self) -> CloseReason {
-        match self.session.close_reason() {
-            Some(reason) => reason,
-            None if self.was_silent => CloseReason::IdleTimeout,
-            None if self.ended && !self.has_failed => CloseReason::Normal,
-            None => CloseReason::Error,
-        }
-    }
-
-    pub fn plan(&self) -> Plan {
-        let all_served = self.session.is_settled();
-        if self.datagrams.is_some() {
-            return if all_served { Plan::Read } else { Plan::Hold };
-        }
-        if all_served && (self.session.is_closing() || self.ended) {
-            Plan::Close
-        } else if self.session.wants_no_input() || self.session.is_closing() || self.ended {
-            Plan::Hold
-        } else {
-            Plan::Read
-        }
-    }
-}
 
 /// One core's state between turns.
 pub struct Core<S> {
@@ -132,6 +37,7 @@ pub struct Core<S> {
     rules: Rules,
     datagram_rules: Rules,
     facts: Arc<Facts>,
+    tls: Option<Arc<TlsConfigs>>,
     outboxes: Outboxes,
     waiting: Waiting,
     wakes: Wakes,
@@ -178,6 +84,8 @@ pub struct CoreParts {
     pub datagram_rules: Rules,
     pub limits: Limits,
     pub facts: Arc<Facts>,
+    /// There with -Z.
+    pub tls: Option<Arc<TlsConfigs>>,
 }
 
 impl<S: Wire + AsFd> Core<S> {
@@ -192,6 +100,7 @@ impl<S: Wire + AsFd> Core<S> {
             datagram_rules,
             limits,
             facts,
+            tls,
         } = parts;
         let cores = mesh.cores();
         let watch = Watch::new(me, mesh.clone(), facts.clone(), Clock::wall, rules.lines_size_max);
@@ -204,6 +113,7 @@ impl<S: Wire + AsFd> Core<S> {
             rules,
             datagram_rules,
             facts,
+            tls,
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
             wakes: Wakes::default(),
@@ -258,6 +168,7 @@ impl<S: Wire + AsFd> Core<S> {
             rules: &self.rules,
             datagram_rules: &self.datagram_rules,
             facts: &self.facts,
+            tls: self.tls.as_deref(),
             is_behind: &mut self.is_behind,
             buffers: &mut self.buffers,
             counters: &mut self.counters,
@@ -274,39 +185,50 @@ impl<S: Wire + AsFd> Core<S> {
         !self.noted.is_empty() || !self.to_resume.is_empty() || !self.mailbox.is_empty() || self.is_behind
     }
 
-    /// Once a second: closes the connections of those who have been silent for too long.
+    /// Once a second: closes the connections of those who have been silent for too long, or did not shake hands.
     fn close_idle(&mut self, now: Seconds) {
         let timeout = self.limits.idle_timeout;
-        if timeout == 0 {
+        if timeout == 0 && self.tls.is_none() {
             return;
         }
         for (id, connection) in self.connections.iter_mut() {
-            if connection.is_idle(now, timeout) {
+            if connection.ended {
+                continue;
+            }
+            if connection.tls.as_ref().is_some_and(|tls| tls.is_late(now)) {
+                self.counters.ssl_handshake_errors += 1;
+            } else if timeout > 0 && connection.is_idle(now, timeout) {
                 debug!("Closing idle connection {}", id.index);
                 self.counters.idle_kicks += 1;
                 connection.was_silent = true;
-                connection.ended = true;
-                note(connection, id, &mut self.noted);
+            } else {
+                continue;
             }
+            connection.ended = true;
+            note(connection, id, &mut self.noted);
         }
     }
 
-    /// Somebody was accepted: a core is asked to serve him, or he is turned away, or he waits. `shared`: any core.
-    pub fn accepted(&mut self, socket: OwnedFd, shared: bool) {
+    /// Somebody was accepted: a core is asked to serve him, or he is turned away, or he waits.
+    pub fn accepted(&mut self, socket: OwnedFd, listener: &Listener) {
         if self.is_stopping {
             return;
         }
-        let visitor = Visitor { socket, shared };
-        if let Some((core, socket)) = self.doors.admit(visitor, &self.mesh, &mut self.counters) {
-            self.hand_over(core, Letter::Connection(socket));
+        let visitor = Visitor {
+            socket,
+            shared: listener.shared,
+            entrance: listener.entrance,
+        };
+        if let Some((core, visitor)) = self.doors.admit(visitor, &self.mesh, &mut self.counters) {
+            self.hand_over(core, Letter::Connection(visitor.socket, visitor.entrance));
         }
     }
 
     /// Whether the loop may accept connections now: to be asked before each accept, or each turn. While it may not, a
     /// letter wakes the core when that may have changed.
     pub fn may_accept(&mut self) -> bool {
-        while let Some((core, socket)) = self.doors.let_in(&self.mesh, &mut self.counters) {
-            self.hand_over(core, Letter::Connection(socket));
+        while let Some((core, visitor)) = self.doors.let_in(&self.mesh, &mut self.counters) {
+            self.hand_over(core, Letter::Connection(visitor.socket, visitor.entrance));
         }
         !self.doors.is_closed()
     }
@@ -338,14 +260,45 @@ impl<S: Wire + AsFd> Core<S> {
         self.watch.ring(ring);
     }
 
-    /// The connections to be looked at after the turn. Swapped with an empty list, so that both keep their memory.
+    /// The connections to be looked at after the turn; their output is ready to be sent. Swapped with an empty list, so
+    /// that both keep their memory.
     pub fn take_noted(&mut self, list: &mut Vec<ConnectionId>) {
         list.clear();
         std::mem::swap(&mut self.noted, list);
         for &id in &*list {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.is_noted = false;
+                if connection.tls.is_some() {
+                    self.seal(id);
+                }
             }
+        }
+    }
+
+    /// Seals some of what the session has to say, if all that was sealed before has gone.
+    fn seal(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Some(tls) = connection.tls.as_deref_mut() else {
+            return;
+        };
+        if connection.is_sending_apart || !tls.sealed().is_empty() {
+            return;
+        }
+        let takes_more = !tls.is_sealing();
+        if takes_more {
+            let output = connection.session.take_output();
+            self.counters.bytes_written += output.size() as u64;
+            tls.take_output(output);
+        }
+        tls.seal(&mut self.buffers);
+        if takes_more && connection.session.waits_for_output() {
+            resume_later(connection, id, &mut self.to_resume);
+        }
+        let is_last = connection.plan() == Plan::Close;
+        if let Some(tls) = connection.tls.as_deref_mut().filter(|_| is_last) {
+            tls.say_last_word(&mut self.buffers);
         }
     }
 
@@ -370,16 +323,26 @@ impl<S: Wire + AsFd> Core<S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        connection.session.sent_all(&mut self.buffers, &mut self.counters);
+        match &mut connection.tls {
+            Some(tls) => self.buffers.give(tls.take_sealed().into_buffer()),
+            None => connection.session.sent_all(&mut self.buffers, &mut self.counters),
+        }
+        if connection.has_unsealed() {
+            note(connection, id, &mut self.noted);
+        }
         self.look_again(id);
     }
 
     /// An output that the loop took ([`Connection::take_output`]) has gone, or never will.
     pub fn sent_apart(&mut self, id: ConnectionId, output: Output) {
-        self.counters.bytes_written += output.sent() as u64;
+        let sent = output.sent() as u64;
         self.buffers.give(output.into_buffer());
         let now = self.second;
         if let Some(connection) = self.connections.get_mut(id) {
+            // What is sealed has been counted as it was before.
+            if connection.tls.is_none() {
+                self.counters.bytes_written += sent;
+            }
             connection.is_sending_apart = false;
             // Who is slow to read is not idle.
             connection.last_heard = now;
@@ -450,18 +413,11 @@ impl<S: Wire + AsFd> Core<S> {
     }
 }
 
-fn note<S>(connection: &mut Connection<S>, id: ConnectionId, noted: &mut Vec<ConnectionId>) {
-    if !connection.is_noted {
-        connection.is_noted = true;
-        noted.push(id);
-    }
-}
-
-fn resume_later<S>(connection: &mut Connection<S>, id: ConnectionId, to_resume: &mut VecDeque<ConnectionId>) {
-    if !connection.is_to_resume {
-        connection.is_to_resume = true;
-        to_resume.push_back(id);
-    }
+/// Acknowledges what has come, at once. The last word of a handshake has no answer, and a client whose kernel joins small
+/// packets (Nagle) would have to wait for 40 ms before his first request leaves.
+fn acknowledge(socket: &impl AsFd) {
+    // A socket that cannot do it is broken, which shows elsewhere.
+    let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
 }
 
 /// A core at work, with its shard in hand.
@@ -475,6 +431,7 @@ pub struct Turn<'a, S> {
     rules: &'a Rules,
     datagram_rules: &'a Rules,
     facts: &'a Facts,
+    tls: Option<&'a TlsConfigs>,
     is_behind: &'a mut bool,
     buffers: &'a mut Buffers,
     counters: &'a mut Counters,
@@ -487,15 +444,27 @@ pub struct Turn<'a, S> {
 
 impl<S: Wire + AsFd> Turn<'_, S> {
     /// A connection came.
-    pub fn open(&mut self, socket: S) -> ConnectionId {
+    pub fn open(&mut self, socket: S, entrance: Entrance) -> ConnectionId {
         self.counters.curr_connections += 1;
         self.counters.total_connections += 1;
         let (seed, rules, now) = (self.seed, self.rules, self.now);
+        let met = Tls::meet(entrance, self.tls, now.seconds);
         let (peer, client) = (conns::peer(socket.as_fd()), socket.as_fd().as_raw_fd());
         self.reach.watch().tell(&Event::Opened { peer, client });
-        let opened = self
-            .connections
-            .insert(|id| Connection::new(id, socket, peer, seed, rules, now));
+        let opened = self.connections.insert(|id| {
+            let connection = Connection::new(id, socket, peer, seed, rules, now);
+            match met {
+                Met::Plain => connection,
+                Met::Tls(tls) => Connection {
+                    tls: Some(tls),
+                    ..connection
+                },
+                Met::Refused => Connection {
+                    ended: true,
+                    ..connection
+                },
+            }
+        });
         debug!("<{} new client connection on core {}", opened.index, self.me);
         opened
     }
@@ -579,11 +548,35 @@ impl<S: Wire + AsFd> Turn<'_, S> {
 
     /// Bytes came.
     pub fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
-        if !*self.is_stopping {
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.last_heard = self.now.seconds;
+        if *self.is_stopping {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.last_heard = self.now.seconds;
+        match connection.tls.take() {
+            Some(tls) => self.received_sealed(id, tls, bytes),
+            None => self.serve(id, |session, desk| session.receive(bytes, desk)),
+        }
+    }
+
+    /// Sealed bytes came: serves what is in them. The connection gets its TLS back.
+    fn received_sealed(&mut self, id: ConnectionId, mut tls: Box<Tls>, bytes: &[u8]) {
+        let mut counts = Counters::default();
+        let had_met = tls.has_met();
+        let opened = tls.open(bytes, &mut counts, |plaintext| {
+            self.serve(id, |session, desk| session.receive(plaintext, desk));
+        });
+        self.counters.add(&counts);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.has_failed |= tls.has_failed();
+            if !had_met && tls.has_met() {
+                acknowledge(&connection.socket);
             }
-            self.serve(id, |session, desk| session.receive(bytes, desk));
+            connection.tls = Some(tls);
+            connection.ended |= opened == Opened::Ended;
+            note(connection, id, self.noted);
         }
     }
 
@@ -658,7 +651,9 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                 }
                 Letter::Lines(lines) => self.tell_watchers(lines),
                 Letter::LinesRead { from, lines } => self.reach.watch().came_back(from, lines),
-                Letter::Connection(socket) => arrived(self, Arrival::Connection(socket)),
+                Letter::Connection(socket, entrance) => {
+                    arrived(self, Arrival::Connection(socket, entrance));
+                }
                 Letter::Datagrams(socket) => arrived(self, Arrival::Datagrams(socket)),
                 // Before the loop accepts again it asks [`Core::may_accept`].
                 Letter::Room => {}
@@ -781,6 +776,6 @@ impl<S: Wire + AsFd> Turn<'_, S> {
 
 /// A socket that another core has sent.
 pub enum Arrival {
-    Connection(OwnedFd),
+    Connection(OwnedFd, Entrance),
     Datagrams(OwnedFd),
 }

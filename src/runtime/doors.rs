@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::net::SendFlags;
 
-use crate::mesh::Mesh;
+use crate::mesh::{Entrance, Mesh};
 use crate::protocol::Word;
 use crate::session::Counters;
 
@@ -19,6 +19,7 @@ pub(super) struct Visitor {
     pub(super) socket: OwnedFd,
     /// To be dealt to any core, or to stay with this one.
     pub(super) shared: bool,
+    pub(super) entrance: Entrance,
 }
 
 /// Invariant: nobody is held unless the core is closed, and while it is closed it accepts nobody. So those who are held
@@ -56,7 +57,7 @@ impl Doors {
         visitor: Visitor,
         mesh: &Mesh,
         counters: &mut Counters,
-    ) -> Option<(usize, OwnedFd)> {
+    ) -> Option<(usize, Visitor)> {
         if !self.is_closed() && self.count(mesh) {
             return Some(self.deal(visitor, mesh));
         }
@@ -78,7 +79,7 @@ impl Doors {
     }
 
     /// The next of those who were held, if there is room. When there is nobody left to let in, the doors open.
-    pub(super) fn let_in(&mut self, mesh: &Mesh, counters: &mut Counters) -> Option<(usize, OwnedFd)> {
+    pub(super) fn let_in(&mut self, mesh: &Mesh, counters: &mut Counters) -> Option<(usize, Visitor)> {
         let since = self.closed_since?;
         // First say that this core waits, then count: see `Mesh::connection_ended`.
         let is_closed = &mesh.place(self.me).is_closed;
@@ -110,12 +111,12 @@ impl Doors {
             .is_ok()
     }
 
-    fn deal(&mut self, visitor: Visitor, mesh: &Mesh) -> (usize, OwnedFd) {
+    fn deal(&mut self, visitor: Visitor, mesh: &Mesh) -> (usize, Visitor) {
         if !visitor.shared {
-            return (self.me, visitor.socket);
+            return (self.me, visitor);
         }
         let core = self.next_core;
         self.next_core = (core + 1) % mesh.cores();
-        (core, visitor.socket)
+        (core, visitor)
     }
 }

@@ -13,6 +13,7 @@
 //! | it was all sent ([`Core::sent`])      | there is more to do, do not sleep                 |
 
 mod clock;
+mod connection;
 mod conns;
 mod core;
 mod datagrams;
@@ -21,20 +22,25 @@ pub mod epoll;
 mod patience;
 mod sending;
 mod slots;
+mod tls;
 pub mod uring;
 mod wakers;
 
 pub use clock::Clock;
+pub use connection::{Connection, Plan};
 pub use conns::local_name;
-pub use core::{Arrival, Connection, Core, CoreParts, Limits, Plan, Turn};
+pub use core::{Arrival, Core, CoreParts, Limits, Turn};
 pub use datagrams::REPLY_SIZE_MAX;
 pub use patience::Patience;
+pub use tls::{TlsConfigSet, TlsConfigs};
 pub use wakers::Wakers;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::mesh::Entrance;
 
 /// Which event loop serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,4 +98,5 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// True: connections are dealt to all cores in turn. False (`--core-ports`): they stay with this one.
     pub shared: bool,
+    pub entrance: Entrance,
 }

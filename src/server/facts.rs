@@ -12,8 +12,14 @@ use crate::session::switches::Switches;
 use crate::session::watch::Watchers;
 
 use super::PAGE_SIZE;
+use super::certificates::Certificates;
 
-pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>], fleet: Arc<dyn Fleet>) -> Facts {
+pub(super) fn gather(
+    config: &Config,
+    listeners: &[Vec<Listener>],
+    fleet: Arc<dyn Fleet>,
+    certificates: Option<Arc<Certificates>>,
+) -> Facts {
     let extended = &config.extended;
     let sockets = listeners.iter().flatten().map(|listener| &listener.socket);
     Facts {
@@ -29,6 +35,7 @@ pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>], fleet: Arc<dy
             slab_reassign: extended.slab_reassign,
             lru_crawler: extended.lru_crawler,
             lru_maintainer: extended.lru_maintainer,
+            session_cache: extended.tls.session_cache,
         },
         switches: Switches::new(
             config.verbosity.into(),
@@ -36,6 +43,7 @@ pub(super) fn gather(config: &Config, listeners: &[Vec<Listener>], fleet: Arc<dy
             config.prefix_delimiter.is_some(),
             extended.lru_crawler,
         ),
+        certificates: certificates.map(|certificates| certificates as _),
         watchers: Watchers::default(),
         listeners: sockets
             .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
@@ -146,17 +154,22 @@ fn settings(config: &Config) -> Vec<(&'static str, Setting)> {
         &format!("{:.3}", extended.slab_automove_freeratio),
     );
     fixed("ext_drop_unread", &"no");
-    fixed("ssl_enabled", &"no");
-    fixed("ssl_chain_cert", &"(null)");
-    fixed("ssl_key", &"(null)");
-    fixed("ssl_verify_mode", &0);
-    fixed("ssl_keyformat", &1);
-    fixed("ssl_ciphers", &"NULL");
-    fixed("ssl_ca_cert", &"NULL");
-    fixed("ssl_wbuf_size", &16384);
-    fixed("ssl_session_cache", &"no");
-    fixed("ssl_kernel_tls", &"no");
-    fixed("ssl_min_version", &"tlsv1.2");
+    let tls = &extended.tls;
+    fixed("ssl_enabled", &word(config.tls_enabled));
+    fixed("ssl_chain_cert", &tls.chain_cert.as_deref().unwrap_or("(null)"));
+    fixed("ssl_key", &tls.key.as_deref().unwrap_or("(null)"));
+    // OpenSSL's flags: verify, and fail without a certificate, and once.
+    fixed("ssl_verify_mode", &[0, 1, 3, 7][tls.verify_mode as usize]);
+    fixed("ssl_keyformat", &tls.key_format);
+    fixed("ssl_ciphers", &tls.ciphers.as_deref().unwrap_or("NULL"));
+    fixed("ssl_ca_cert", &tls.ca_cert.as_deref().unwrap_or("NULL"));
+    fixed("ssl_wbuf_size", &tls.wbuf_size);
+    fixed("ssl_session_cache", &word(tls.session_cache));
+    fixed("ssl_kernel_tls", &word(false));
+    fixed(
+        "ssl_min_version",
+        &if tls.is_only_1_3() { "tlsv1.3" } else { "tlsv1.2" },
+    );
     fixed("num_napi_ids", &0);
     fixed("memory_file", &"(null)");
     fixed("client_flags_size", &size_of::<u32>());

@@ -11,14 +11,15 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
 
-use crate::config::{Address, Config};
+use crate::config::{self, Address, Config};
+use crate::mesh::{ClientCertificate, Entrance};
 
 /// What is asked for as a UDP socket's send buffer: memcached asks for as much.
 const UDP_SEND_BUFFER_SIZE: usize = 256 << 20;
 
 /// Everything to listen on, and the ports that were really taken.
 pub(super) struct Listening {
-    pub sockets: Vec<OwnedFd>,
+    pub sockets: Vec<(OwnedFd, Entrance)>,
     /// Sockets of -U.
     pub datagrams: Vec<OwnedFd>,
     /// `TCP` or `UDP`, and the address.
@@ -35,7 +36,7 @@ pub(super) fn open(config: &Config) -> Result<Listening, String> {
     let datagrams = open_all(config, "UDP", &config.udp_addresses, &mut taken, udp)?;
     Ok(Listening {
         sockets,
-        datagrams,
+        datagrams: datagrams.into_iter().map(|(socket, _)| socket).collect(),
         taken,
     })
 }
@@ -46,15 +47,15 @@ fn open_all(
     addresses: &[Address],
     taken: &mut Vec<(&'static str, SocketAddr)>,
     open_port: impl Fn(IpAddr, u16) -> io::Result<OwnedFd>,
-) -> Result<Vec<OwnedFd>, String> {
+) -> Result<Vec<(OwnedFd, Entrance)>, String> {
     let mut sockets = Vec::new();
     let mut failure = None;
     let mut first_port = None;
     for address in addresses {
         let opened = match address {
             // With any port for all addresses, the first one's port is the others', too.
-            Address::Tcp(ip, 0) => open_port(*ip, first_port.unwrap_or(0)),
-            Address::Tcp(ip, port) => open_port(*ip, *port),
+            Address::Tcp(ip, 0, _) => open_port(*ip, first_port.unwrap_or(0)),
+            Address::Tcp(ip, port, _) => open_port(*ip, *port),
             Address::Unix(path, mode) => unix(path, *mode, config.backlog),
         };
         match opened {
@@ -63,7 +64,11 @@ fn open_all(
                     first_port = first_port.or(Some(address.port()));
                     taken.push((transport, address));
                 }
-                sockets.push(socket);
+                let entrance = match address {
+                    Address::Tcp(_, _, entrance) => entrance_of(config, *entrance),
+                    Address::Unix(..) => Entrance::Plain,
+                };
+                sockets.push((socket, entrance));
             }
             Err(error) => failure = Some(describe(config, transport, address, &error)),
         }
@@ -72,6 +77,20 @@ fn open_all(
         Some(failure) if !config.addresses_are_default || sockets.is_empty() => Err(failure),
         _ => Ok(sockets),
     }
+}
+
+/// What a listener demands of clients.
+pub(super) fn entrance_of(config: &Config, entrance: config::Entrance) -> Entrance {
+    Entrance::Tls(match entrance {
+        config::Entrance::Plain => return Entrance::Plain,
+        config::Entrance::Basic => ClientCertificate::NotAsked,
+        config::Entrance::Mutual => ClientCertificate::Required,
+        config::Entrance::Tls => match config.extended.tls.verify_mode {
+            0 => ClientCertificate::NotAsked,
+            1 => ClientCertificate::Asked,
+            _ => ClientCertificate::Required,
+        },
+    })
 }
 
 /// A socket for datagrams.
@@ -135,10 +154,10 @@ fn describe(config: &Config, transport: &str, address: &Address, error: &io::Err
     let why = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     let why = why.map_or_else(|| error.to_string(), errno_text);
     match address {
-        Address::Tcp(_, port) if config.addresses_are_default => {
+        Address::Tcp(_, port, _) if config.addresses_are_default => {
             format!("failed to listen on {transport} port {port}: {why}")
         }
-        Address::Tcp(ip, port) => {
+        Address::Tcp(ip, port, _) => {
             format!("failed to listen on one of interface(s) {ip}, {transport} port {port}: {why}")
         }
         Address::Unix(path, _) => format!("failed to listen on UNIX socket: {}: {why}", path.display()),

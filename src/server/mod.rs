@@ -1,6 +1,8 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
 mod auth_file;
+mod certificates;
+mod ciphers;
 mod daemon;
 mod facts;
 mod fleet;
@@ -27,8 +29,9 @@ use crate::runtime::{
 use crate::session::Rules;
 use crate::session::credentials::Credentials;
 use crate::session::fleet::RingAdmin;
-use crate::session::statistics::Facts;
+use crate::session::statistics::{Certificates as _, Facts};
 use crate::shard::{self, Shard};
+use certificates::Certificates;
 use ticker::Ticker;
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
@@ -76,6 +79,11 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     if config.core_files {
         identity::allow_core_files()?;
     }
+    // As memcached has it: the key may be one that only root can read. Whoever wants it read anew sees to that.
+    let certificates = match config.tls_enabled {
+        true => Some(Arc::new(Certificates::read(&config.extended.tls)?)),
+        false => None,
+    };
     identity::become_user(config.user.as_deref())?;
     let credentials = match &config.auth_file {
         Some(file) => Some(Arc::new(Credentials::new(auth_file::read(file, config.sasl)?))),
@@ -88,12 +96,11 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         .collect::<Result<_, _>>()?;
     let datagrams = listening.datagrams;
     // The first core accepts and deals to all: that is even, whatever the number of connections.
-    listeners[0].extend(
-        listening
-            .sockets
-            .into_iter()
-            .map(|socket| Listener { socket, shared: true }),
-    );
+    listeners[0].extend(listening.sockets.into_iter().map(|(socket, entrance)| Listener {
+        socket,
+        shared: true,
+        entrance,
+    }));
     if config.daemon {
         // Core files are left in the working directory.
         daemon::daemonize(config.verbosity > 0, !config.core_files)
@@ -107,9 +114,16 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
     let member = member(config, &listening.taken);
-    let facts = facts::gather(config, &listeners, member.for_sessions());
+    let facts = facts::gather(config, &listeners, member.for_sessions(), certificates.clone());
     let nudge = member.start().map_err(Refusal::os)?;
-    let cores = Cores::start(config, kind, listeners, datagrams, credentials.clone(), facts)?;
+    let cores = Cores::start(
+        config,
+        kind,
+        listeners,
+        datagrams,
+        (credentials.clone(), certificates.clone()),
+        facts,
+    )?;
     // Whoever waits for these files finds a server that listens on every port.
     if let Err(error) = port_file::write(&listening.taken) {
         warn!("the port file could not be written: {error}");
@@ -136,6 +150,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
                 nudge.nudge();
                 if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
                     read_passwords_anew(file, config.sasl, credentials);
+                }
+                if let Some(certificates) = &certificates {
+                    read_certificates_anew(certificates);
                 }
             }
             _ => {
@@ -176,6 +193,13 @@ fn read_passwords_anew(file: &std::path::Path, is_sasl: bool, credentials: &Cred
     }
 }
 
+fn read_certificates_anew(certificates: &Certificates) {
+    match certificates.refresh() {
+        Ok(()) => info!("TLS certificates were read anew"),
+        Err(why) => error!("Could not reload TLS certificates on SIGHUP: {why}: nothing changes"),
+    }
+}
+
 /// In memcached's words.
 fn say_goodbye(signal: i32) {
     match signal {
@@ -199,7 +223,7 @@ impl Cores {
         kind: Kind,
         listeners: Vec<Vec<Listener>>,
         datagrams: Vec<OwnedFd>,
-        credentials: Option<Arc<Credentials>>,
+        (credentials, certificates): (Option<Arc<Credentials>>, Option<Arc<Certificates>>),
         facts: Facts,
     ) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
@@ -245,6 +269,7 @@ impl Cores {
                 },
                 limits: limits(config),
                 facts: facts.clone(),
+                tls: certificates.as_ref().map(|certificates| certificates.configs()),
             };
             let parts = LoopParts {
                 core,
@@ -279,7 +304,7 @@ impl Cores {
                 }));
             }
         }
-        let watches_connections = limits(config).idle_timeout > 0;
+        let watches_connections = limits(config).idle_timeout > 0 || certificates.is_some();
         let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections)
             .map_err(|error| Refusal::os(format!("thread: {error}")))?;
         Ok(Cores {
@@ -331,13 +356,14 @@ fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> 
     let mut listeners = Vec::new();
     let mut failure = None;
     for address in &config.addresses {
-        let Address::Tcp(ip, _) = address else {
+        let Address::Tcp(ip, _, entrance) = address else {
             continue;
         };
         match listen::tcp(*ip, port, config.backlog) {
             Ok(socket) => listeners.push(Listener {
                 socket,
                 shared: false,
+                entrance: listen::entrance_of(config, *entrance),
             }),
             Err(error) => failure = Some(format!("--core-ports: port {port}: {error}")),
         }

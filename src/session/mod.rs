@@ -188,7 +188,7 @@ impl Buffers {
     const CAPACITY_START: usize = 4 * 1024;
 
     /// The buffer that came back last: its memory is the warmest.
-    fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         self.free
             .pop()
             .unwrap_or_else(|| Vec::with_capacity(Buffers::CAPACITY_START))
@@ -261,6 +261,10 @@ pub struct Counters {
     pub idle_kicks: u64,
     pub auth_cmds: u64,
     pub auth_errors: u64,
+    /// Handshakes of TLS that did not resume a session.
+    pub ssl_new_sessions: u64,
+    pub ssl_handshake_errors: u64,
+    pub ssl_proto_errors: u64,
     /// How often the core stopped accepting connections, and for how many microseconds in all.
     pub listen_disabled_num: u64,
     pub listen_disabled_us: u64,
@@ -287,6 +291,9 @@ impl Counters {
         self.idle_kicks += other.idle_kicks;
         self.auth_cmds += other.auth_cmds;
         self.auth_errors += other.auth_errors;
+        self.ssl_new_sessions += other.ssl_new_sessions;
+        self.ssl_handshake_errors += other.ssl_handshake_errors;
+        self.ssl_proto_errors += other.ssl_proto_errors;
         self.listen_disabled_num += other.listen_disabled_num;
         self.listen_disabled_us += other.listen_disabled_us;
         self.curr_closed += other.curr_closed;

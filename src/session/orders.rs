@@ -6,7 +6,7 @@
 
 use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
-use super::statistics::{self, More, Totals};
+use super::statistics::{self, Certificates, More, Totals};
 use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, fleet, settings};
 use crate::protocol::{self, Control, Lru, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
 use crate::shard;
@@ -54,6 +54,8 @@ enum Course {
     Say(Word),
     Version,
     Settings,
+    /// In words that are not ours.
+    Complain(String),
     /// What there is to say of the published ring.
     Fleet,
     /// A single line of statistics.
@@ -93,6 +95,11 @@ impl Orders {
         let kind = match course {
             Course::Say(word) => {
                 protocol::say(out, spelling, word);
+                return true;
+            }
+            Course::Complain(line) => {
+                out.extend_from_slice(line.as_bytes());
+                out.extend_from_slice(b"\r\n");
                 return true;
             }
             Course::Version => {
@@ -303,6 +310,11 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
                 (facts.shut_down)(mode == ShutdownMode::Graceful);
                 Course::Close
             }
+        },
+        Control::RefreshCerts => match facts.certificates.as_deref().map(Certificates::refresh) {
+            None => Course::Say(Word::TlsNotEnabled),
+            Some(Ok(())) => Course::Say(Word::Ok),
+            Some(Err(why)) => Course::Complain(why),
         },
         Control::Slabs(slabs) => Course::Say(match slabs {
             Slabs::Reassign { .. } | Slabs::ReassignUnreadable if !facts.groups.slab_reassign => {

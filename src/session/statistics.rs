@@ -1,7 +1,7 @@
 //! The general `stats`: names, order and formats as memcached has them. What we do not have says 0, what we have is
 //! counted.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use super::Counters;
@@ -61,6 +61,8 @@ pub struct Facts {
     /// Which groups of lines the general statistics have, as memcached's depend on its options.
     pub groups: Groups,
     pub switches: Switches,
+    /// There with -Z.
+    pub certificates: Option<Arc<dyn Certificates>>,
     pub watchers: Watchers,
     /// The listening sockets: descriptor and address, as `stats conns` shows them.
     pub listeners: Vec<(i32, String)>,
@@ -74,6 +76,15 @@ pub struct Facts {
     pub log_at: fn(verbosity: u32),
 }
 
+/// The certificates that the server shows, of which sessions know nothing else.
+pub trait Certificates: Debug + Send + Sync {
+    /// Reads their files anew. If they make no sense, what was there holds, and the error says why, in one line.
+    fn refresh(&self) -> Result<(), String>;
+
+    /// Seconds since they were last read.
+    fn age(&self) -> u64;
+}
+
 /// Groups of lines that memcached shows only with the option they belong to.
 #[derive(Clone, Copy, Debug)]
 pub struct Groups {
@@ -82,6 +93,7 @@ pub struct Groups {
     pub slab_reassign: bool,
     pub lru_crawler: bool,
     pub lru_maintainer: bool,
+    pub session_cache: bool,
 }
 
 /// Calls `line` with the name and value of every general statistic, in memcached's order.
@@ -102,6 +114,7 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
         slab_reassign,
         lru_crawler,
         lru_maintainer,
+        session_cache,
     } = facts.groups;
 
     say("pid", &facts.pid);
@@ -193,6 +206,14 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
     say("log_watcher_skipped", &session.log_watcher_skipped);
     say("log_watcher_sent", &session.log_watcher_sent);
     say("log_watchers", &facts.watchers.count());
+    if let Some(certificates) = &facts.certificates {
+        if session_cache {
+            say("ssl_new_sessions", &session.ssl_new_sessions);
+        }
+        say("ssl_handshake_errors", &session.ssl_handshake_errors);
+        say("ssl_proto_errors", &session.ssl_proto_errors);
+        say("time_since_server_cert_refresh", &certificates.age());
+    }
     say("unexpected_napi_ids", &0);
     say("round_robin_fallback", &0);
     say("bytes", &shard.bytes);

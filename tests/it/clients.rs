@@ -75,7 +75,7 @@ const PYTHON: &str = ".venv/bin/python";
 /// Where Debian keeps it.
 const SPYMEMCACHED: &str = "/usr/share/java/spymemcached.jar";
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

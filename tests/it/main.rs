@@ -29,6 +29,7 @@ mod sandbox;
 mod sockets;
 mod statistics;
 mod tidy;
+mod tls;
 mod tools;
 mod udp;
 mod watch;

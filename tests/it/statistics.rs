@@ -681,7 +681,7 @@ fn what_there_is_nothing_to_tune_for_is_accepted() {
     );
     client.check(
         "extstore item_size 5\nrefresh_certs\ndebugtime 1\n",
-        "ERROR\nERROR\nERROR\n",
+        "ERROR\nError TLS not enabled\nERROR\n",
     );
     let server = Server::start(&["-o", "no_slab_reassign"]);
     server.connect().check(

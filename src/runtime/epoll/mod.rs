@@ -376,7 +376,9 @@ impl Loop {
         turn.resume();
         turn.read_letters(|turn, arrival| {
             let id = match arrival {
-                Arrival::Connection(socket) => turn.open(Socket::new(socket)),
+                Arrival::Connection(socket, entrance) => {
+                    turn.open(Socket::of_connection(socket, entrance), entrance)
+                }
                 Arrival::Datagrams(socket) => turn.open_datagrams(Socket::of_datagrams(socket)),
             };
             turn.note(id);
@@ -391,7 +393,7 @@ impl Loop {
             }
             let listener = &self.listeners[index as usize];
             match accept_with(&listener.socket, SocketFlags::CLOEXEC) {
-                Ok(socket) => self.core.accepted(socket, listener.shared),
+                Ok(socket) => self.core.accepted(socket, listener),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use crate::mesh::Entrance;
 use crate::runtime::conns::is_local;
 use crate::runtime::sending::send_pieces;
 use crate::session::{Output, Wire};
@@ -18,18 +19,28 @@ pub(super) struct Socket {
     pub(super) broken: bool,
     /// The core reads and writes datagrams here, and the loop says when there are some.
     pub(super) has_datagrams: bool,
+    /// What is sent is sealed first: nothing goes past the output.
+    is_sealed: bool,
     /// What the set knows of it. Invariant: the socket is in the set exactly if this is not empty.
     watched: EventFlags,
 }
 
 impl Socket {
-    pub(super) fn new(fd: OwnedFd) -> Socket {
+    fn new(fd: OwnedFd) -> Socket {
         Socket {
             fd,
             sending: None,
             broken: false,
             has_datagrams: false,
+            is_sealed: false,
             watched: EventFlags::empty(),
+        }
+    }
+
+    pub(super) fn of_connection(fd: OwnedFd, entrance: Entrance) -> Socket {
+        Socket {
+            is_sealed: entrance != Entrance::Plain,
+            ..Socket::new(fd)
         }
     }
 
@@ -70,7 +81,7 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken || self.has_datagrams {
+        if self.sending.is_some() || self.broken || self.has_datagrams || self.is_sealed {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)

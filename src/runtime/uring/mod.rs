@@ -373,7 +373,9 @@ impl Loop {
             turn.resume();
             turn.read_letters(|turn, arrival| {
                 let id = match arrival {
-                    Arrival::Connection(socket) => turn.open(Socket::new(socket)),
+                    Arrival::Connection(socket, entrance) => {
+                        turn.open(Socket::of_connection(socket, entrance), entrance)
+                    }
                     Arrival::Datagrams(socket) => turn.open_datagrams(Socket::of_datagrams(socket)),
                 };
                 turn.note(id);
@@ -415,8 +417,7 @@ impl Loop {
         }
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         let socket = unsafe { OwnedFd::from_raw_fd(result) };
-        let shared = self.listeners[listener as usize].shared;
-        self.core.accepted(socket, shared);
+        self.core.accepted(socket, &self.listeners[listener as usize]);
     }
 }
 
