@@ -277,7 +277,11 @@ pub(super) fn parse<'a>(input: &'a [u8], seed: &KeySeed, state: &mut State) -> P
         return drop_body(Word::Unknown);
     };
     if !verb.permits(extras_size, key_size, value_size) {
-        return hangup(Word::InvalidArguments);
+        return match verb {
+            // To a memcached all packets of these opcodes are unknown.
+            Verb::ConfigGet | Verb::ConfigSet | Verb::ConfigDelete => drop_body(Word::Unknown),
+            _ => hangup(Word::InvalidArguments),
+        };
     }
     if matches!(verb, Verb::Sasl) && (key_size > MECHANISM_SIZE_MAX || value_size > VALUE_INLINE_MAX) {
         return drop_body(Word::InvalidArguments);
