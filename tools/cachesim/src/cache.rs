@@ -438,7 +438,8 @@ mod tests {
                 cache.store(object, 20, 200, 0);
             }
             let pages: u64 = cache.counters().map(|counters| counters.pages).sum();
-            assert_eq!(pages, 128);
+            // One may be on its way from a shard to another.
+            assert!((127..=128).contains(&pages), "{pages}");
             cache.check();
         }
     }
