@@ -2,7 +2,7 @@
 
 use crate::harness::{Client, Random, Server, testing_memcached};
 
-const MEGABYTES: u64 = 32;
+const MEGABYTES: u64 = 128;
 
 /// Writes `bytes` of items, most of them small, some in blocks, some in pages; the same every time, under other keys.
 fn fill(client: &mut Client, round: usize, exptime: u32, bytes: usize) {
