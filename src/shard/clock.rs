@@ -157,6 +157,12 @@ impl Shard {
         self.counters.pages >= self.pages_floor && (self.pool.is_exhausted() || !self.may_take())
     }
 
+    /// Whether the pages that the pool still has are on their way from one shard to another: memory is full, though
+    /// some shard finds a page.
+    fn is_nearly_full(&self) -> bool {
+        self.counters.pages >= self.pages_floor && self.pool.pages_free() <= self.settings.shards
+    }
+
     /// Counts the pages of this shard, and tells the pool how many it lacks to its floor.
     pub(super) fn own_pages(&mut self, pages: u64) {
         let short = |pages: u64| self.pages_floor.saturating_sub(pages) as usize;
@@ -266,10 +272,11 @@ impl Shard {
     /// that a page's items are forgotten one after the other; the last waits until the page is needed, lest the reserve
     /// outgrow its target.
     fn pay(&mut self, size: usize, now: Now) {
-        if !self.is_full() {
+        let is_full = self.is_full();
+        if !is_full && !self.is_nearly_full() {
             return;
         }
-        if self.spare.len() >= self.spare_max {
+        if !is_full || self.spare.len() >= self.spare_max {
             if self
                 .hand()
                 .is_some_and(|page| !self.slab.is_page_nearly_empty(page))
