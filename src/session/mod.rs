@@ -659,14 +659,7 @@ impl Session {
 
     /// Executes a request, or sends it to its owner.
     fn ask<S: Shards, W: Wire>(&mut self, ready: &Ready<'_>, desk: &mut Desk<'_, S, W>) {
-        let ask = Ask {
-            request: ready.request,
-            spelling: ready.spelling,
-            text: ready.text,
-            connection: self.id,
-            gap: self.pipeline.next_gap(),
-            client: self.client,
-        };
+        let ask = self.ask_of(ready.request, ready.spelling, ready.text);
         let Desk {
             shards,
             wire,
@@ -704,14 +697,7 @@ impl Session {
                     // A refusal may remove the old item, so everything asked before must be done.
                     return Err(Stall::Answers);
                 }
-                let ask = Ask {
-                    request,
-                    spelling,
-                    text,
-                    connection: self.id,
-                    gap: 0,
-                    client: self.client,
-                };
+                let ask = self.ask_of(request, spelling, text);
                 match desk.shards.reserve(&ask, value_size) {
                     Reserved::Memory(reservation) => {
                         let line = &input[..line_size];
@@ -737,14 +723,7 @@ impl Session {
                     return Err(Stall::Answers);
                 }
                 // The answer is the one that it gets in pieces: a refusal for its size comes before its end is seen.
-                let ask = Ask {
-                    request,
-                    spelling,
-                    text,
-                    connection: self.id,
-                    gap: 0,
-                    client: self.client,
-                };
+                let ask = self.ask_of(request, spelling, text);
                 match desk.shards.reserve(&ask, value_size) {
                     Reserved::Memory(_) => {
                         let out = self.pipeline.writer(desk.buffers);
@@ -831,6 +810,18 @@ impl Session {
         }
     }
 
+    /// A request with all that its answer must know.
+    fn ask_of<'a>(&self, request: Request<'a>, spelling: Spelling, text: &'a [u8]) -> Ask<'a> {
+        Ask {
+            request,
+            spelling,
+            text,
+            connection: self.id,
+            gap: self.pipeline.next_gap(),
+            client: self.client,
+        }
+    }
+
     fn reason_to_wait<S: Shards, W: Wire>(&self, desk: &Desk<'_, S, W>) -> Option<Stall> {
         if !self.orders.is_free() || self.pipeline.is_full_of_gaps() {
             Some(Stall::Answers)
@@ -857,14 +848,7 @@ impl Session {
         let Some((request, spelling, text)) = self.parser.parse_line(&line.bytes, &scratch) else {
             unreachable!("the line was parsed when the value began to arrive");
         };
-        let ask = Ask {
-            request,
-            spelling,
-            text,
-            connection: self.id,
-            gap: self.pipeline.next_gap(),
-            client: self.client,
-        };
+        let ask = self.ask_of(request, spelling, text);
         if !line.ends_well {
             protocol::say(self.pipeline.writer(desk.buffers), spelling, Word::BadDataChunk);
             return used;
