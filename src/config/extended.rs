@@ -87,7 +87,9 @@ impl Default for Extended {
 const WITHOUT_MEANING: [&str; 4] = ["modern", "no_hashexpand", "no_chunked_items", "sock_cookie_id"];
 
 /// What changes anything here, and what changes nothing in memcached either.
-const OBEYED: [&str; 7] = [
+const OBEYED: [&str; 9] = [
+    "watcher_logbuf_size",
+    "worker_logbuf_size",
     "modern",
     "no_modern",
     "maxconns_fast",
