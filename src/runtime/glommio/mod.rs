@@ -71,8 +71,7 @@ pub fn probe() -> io::Result<()> {
 
 /// An executor for this thread, which spins for `busy_poll` before it parks.
 fn executor(busy_poll: Duration) -> io::Result<LocalExecutor> {
-    // Where there is no ring to be had, glommio panics.
-    io_uring::IoUring::new(1)?;
+    refused::check()?;
     // It spins only where it has pinned itself; ours is pinned already, to the same CPU.
     let placement = match only_cpu() {
         Some(cpu) if !busy_poll.is_zero() && CpuSet::online().is_ok() => Placement::Fixed(cpu),
@@ -85,7 +84,7 @@ fn executor(busy_poll: Duration) -> io::Result<LocalExecutor> {
         // For files, which we have none of.
         .io_memory(0)
         .make()
-        .map_err(refused::error)
+        .map_err(io::Error::from)
 }
 
 /// The CPU that this thread is pinned to.
