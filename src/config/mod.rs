@@ -186,6 +186,9 @@ pub enum Io {
     Uring,
     /// epoll
     Epoll,
+    /// The runtime glommio
+    #[cfg_attr(not(feature = "glommio"), value(hide = true))]
+    Glommio,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -19,6 +19,8 @@ mod core;
 mod datagrams;
 mod doors;
 pub mod epoll;
+#[cfg(feature = "glommio")]
+pub mod glommio;
 mod patience;
 mod sending;
 mod slots;
@@ -47,6 +49,8 @@ use crate::mesh::Entrance;
 pub enum Kind {
     Uring,
     Epoll,
+    #[cfg(feature = "glommio")]
+    Glommio,
 }
 
 impl Kind {
@@ -55,6 +59,8 @@ impl Kind {
         match self {
             Kind::Uring => "uring",
             Kind::Epoll => "epoll",
+            #[cfg(feature = "glommio")]
+            Kind::Glommio => "glommio",
         }
     }
 }
@@ -87,6 +93,12 @@ pub fn serve(kind: Kind, parts: LoopParts, started: impl FnOnce(io::Result<()>))
         }
         Kind::Epoll => {
             if let Some(looping) = told(epoll::Loop::new(parts), started) {
+                looping.run();
+            }
+        }
+        #[cfg(feature = "glommio")]
+        Kind::Glommio => {
+            if let Some(looping) = told(glommio::Loop::new(parts), started) {
                 looping.run();
             }
         }

@@ -45,6 +45,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 /// The third is memcached's graceful stop; every stop is graceful here.
 const SIGNALS: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
 
+/// The command line asks for what is not there.
+#[cfg(not(feature = "glommio"))]
+const EX_USAGE: u8 = 64;
+
 /// The operating system said no.
 const EX_OSERR: u8 = 71;
 
@@ -173,6 +177,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
 fn event_loop(io: Io) -> Result<Kind, Refusal> {
     match (io, uring::probe()) {
         (Io::Epoll, _) => Ok(Kind::Epoll),
+        (Io::Glommio, _) => glommio_loop(),
         (_, Ok(())) => Ok(Kind::Uring),
         (Io::Uring, Err(error)) => Err(Refusal::os(uring::explain(&error))),
         (Io::Auto, Err(error)) => {
@@ -180,6 +185,23 @@ fn event_loop(io: Io) -> Result<Kind, Refusal> {
             Ok(Kind::Epoll)
         }
     }
+}
+
+#[cfg(feature = "glommio")]
+fn glommio_loop() -> Result<Kind, Refusal> {
+    match runtime::glommio::probe() {
+        Ok(()) => Ok(Kind::Glommio),
+        Err(error) => Err(Refusal::os(runtime::glommio::explain(&error))),
+    }
+}
+
+#[cfg(not(feature = "glommio"))]
+fn glommio_loop() -> Result<Kind, Refusal> {
+    Err(Refusal {
+        message: "--io glommio: this build has no glommio; build it with `cargo build --features glommio`"
+            .to_owned(),
+        code: EX_USAGE,
+    })
 }
 
 /// Takes what the file says now; if it makes no sense, what it said before still holds.
@@ -301,6 +323,8 @@ impl Cores {
                 return Err(Refusal::os(match kind {
                     Kind::Uring => uring::explain(&error),
                     Kind::Epoll => format!("epoll: {error}"),
+                    #[cfg(feature = "glommio")]
+                    Kind::Glommio => runtime::glommio::explain(&error),
                 }));
             }
         }

@@ -239,6 +239,54 @@ fn without_the_io_uring_that_it_must_use_it_says_so_and_ends() {
     );
 }
 
+/// What the server said in its one line before it ended with this code.
+#[track_caller]
+fn refused_in_one_line(refused: Result<Server, String>, code: u8) -> String {
+    let said = refused.err().expect("it started");
+    let words = said.strip_prefix(&format!("exit status: {code}: "));
+    let words = words.unwrap_or_else(|| panic!("not {code}: {said}"));
+    assert_eq!(
+        1,
+        words.trim_end().lines().count(),
+        "one clear line, not {words:?}"
+    );
+    words.to_owned()
+}
+
+#[cfg(not(feature = "glommio"))]
+#[test]
+fn without_its_feature_glommio_is_refused_in_one_line() {
+    if testing_memcached() {
+        return skip("glommio", "memcached has no use for it");
+    }
+    let refused = Server::launch(&binary_under_test(), &["-t", "2", "--io", "glommio"]);
+    let words = refused_in_one_line(refused, 64);
+    assert!(words.contains("--features glommio"), "{words:?}");
+}
+
+#[cfg(feature = "glommio")]
+#[test]
+fn without_what_glommio_needs_it_says_so_and_ends() {
+    if testing_memcached() {
+        return skip("glommio refused", "memcached has no use for it");
+    }
+    let options = ["-t", "2", "--io", "glommio"];
+    let refused = Server::launch_with(&binary_under_test(), &options, sandbox::deny_io_uring);
+    let words = refused_in_one_line(refused, 71);
+    assert!(
+        words.contains("glommio") && words.contains("seccomp"),
+        "{words:?}"
+    );
+    let refused = Server::launch_with(&binary_under_test(), &options, |command| {
+        sandbox::limit_locked_memory(command, 64 * 1024);
+    });
+    let words = refused_in_one_line(refused, 71);
+    assert!(
+        words.contains("glommio") && words.contains("64 KiB") && words.contains("ulimit -l"),
+        "{words:?}"
+    );
+}
+
 #[test]
 fn a_port_that_is_taken_ends_it() {
     let first = Server::start(&[]);

@@ -1,4 +1,5 @@
-//! A child that may not use io_uring: the situation in containers, made with a seccomp filter of four instructions.
+//! A child that may not use io_uring: the situation in containers, made with a seccomp filter of four instructions. And
+//! one that may lock little memory, as in those of old.
 
 #![expect(
     unsafe_code,
@@ -43,4 +44,21 @@ pub(crate) fn deny_io_uring(command: &mut Command) {
     };
     // SAFETY: `install` calls prctl and reads errno; it neither allocates nor locks.
     unsafe { command.pre_exec(install) };
+}
+
+/// Sets the child's limit on locked memory.
+#[cfg(feature = "glommio")]
+pub(crate) fn limit_locked_memory(command: &mut Command, bytes: u64) {
+    let set = move || {
+        let limit = rustix::process::Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        Ok(rustix::process::setrlimit(
+            rustix::process::Resource::Memlock,
+            limit,
+        )?)
+    };
+    // SAFETY: `set` makes one system call; it neither allocates nor locks.
+    unsafe { command.pre_exec(set) };
 }
