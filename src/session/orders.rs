@@ -355,6 +355,14 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
         Control::DebugTime(change) if rules.clock_may_be_moved => {
             Course::Order(Order::Clock(change), Answer::Ok)
         }
+        Control::Misbehave if rules.clock_may_be_moved => {
+            // As memcached has it: what was not prevented is an error.
+            Course::Say(if (facts.misbehave)() {
+                Word::Error
+            } else {
+                Word::Ok
+            })
+        }
         _ => Course::Say(Word::Error),
     }
 }

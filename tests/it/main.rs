@@ -8,6 +8,7 @@ mod auth;
 mod classic;
 mod clients;
 mod cluster;
+mod confinement;
 mod connections;
 mod cores;
 mod differential;
