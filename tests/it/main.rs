@@ -26,6 +26,7 @@ mod options;
 mod placement;
 mod process;
 mod proxy;
+mod rights;
 mod sandbox;
 mod sockets;
 mod statistics;
