@@ -241,7 +241,11 @@ fn finish<S: Shards, W: Wire>(
             let mut text = Vec::new();
             for (prefix, counters) in prefixes.iter() {
                 text.extend_from_slice(b"PREFIX ");
-                text.extend_from_slice(prefix);
+                // A binary key may hold anything, and a prefix of one stays a word.
+                match prefix.iter().all(|&byte| byte > b' ' && byte != 0x7f) {
+                    true => text.extend_from_slice(prefix),
+                    false => protocol::uri_encode(&mut text, prefix),
+                }
                 let shard::PrefixCounters {
                     gets,
                     hits,
