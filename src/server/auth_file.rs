@@ -12,8 +12,8 @@
 //! read,write,admin *             root:secret
 //! ```
 //!
-//! No memcached file begins so: a line without a colon makes memcached refuse the file. So such a file keeps its meaning
-//! here, and one with rights is not taken by a memcached, which would grant everything.
+//! No memcached file begins so: a line without a colon makes memcached refuse the file of `-Y`. So such a file keeps its
+//! meaning here, and a memcached that is given one with rights grants nothing. (In that of `-S` it finds none of the users.)
 
 use std::path::Path;
 use std::sync::Arc;

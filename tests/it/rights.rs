@@ -6,7 +6,9 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::auth::{answer, log_in, packet};
-use crate::harness::{Client, DEADLINE, Server, binary_under_test, scratch_folder, spell, testing_memcached};
+use crate::harness::{
+    Client, DEADLINE, Server, binary_under_test, memcached_binary, scratch_folder, spell, testing_memcached,
+};
 
 pub(crate) const FILE: &str = "#!rights\n\
                     # rights         keys           user:password\n\
@@ -312,6 +314,20 @@ fn rights_are_those_of_the_login() {
         .check("set k 0 0 1\n4\nflush_all\n", "STORED\nOK\n");
     fresh.check("set k 0 0 1\n5\n", &format!("{NO}\n"));
     assert!(!users.server.said().contains("hidden"), "{}", users.server.said());
+}
+
+/// A memcached that is given a file with rights does not start: it would grant everything.
+#[test]
+fn memcached_does_not_take_a_file_with_rights() {
+    let Some(memcached) = memcached_binary() else {
+        return;
+    };
+    let folder = scratch_folder();
+    let file = folder.join("users");
+    std::fs::write(&file, FILE).expect("file");
+    let said = Server::launch(&memcached, &["-Y", file.to_str().expect("path")]).err();
+    assert!(said.is_some_and(|said| said.contains("malformed entry")));
+    std::fs::remove_dir_all(folder).expect("folder");
 }
 
 /// A file with rights that makes no sense is refused at the start: a line, with its number and without its password.
