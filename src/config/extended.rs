@@ -40,6 +40,7 @@ pub struct Extended {
     pub worker_logbuf_size: u64,
     pub read_buf_mem_limit: u64,
     pub track_sizes: bool,
+    /// Threads are confined to the system calls that they need.
     pub drop_privileges: bool,
     /// `debugtime` is obeyed: for tests.
     pub relaxed_privileges: bool,
@@ -87,7 +88,7 @@ impl Default for Extended {
 const WITHOUT_MEANING: [&str; 4] = ["modern", "no_hashexpand", "no_chunked_items", "sock_cookie_id"];
 
 /// What changes anything here, and what changes nothing in memcached either.
-const OBEYED: [&str; 9] = [
+const OBEYED: [&str; 11] = [
     "watcher_logbuf_size",
     "worker_logbuf_size",
     "modern",
@@ -96,6 +97,8 @@ const OBEYED: [&str; 9] = [
     "no_maxconns_fast",
     "idle_timeout",
     "track_sizes",
+    "drop_privileges",
+    "no_drop_privileges",
     "relaxed_privileges",
 ];
 

@@ -141,7 +141,8 @@ struct Options {
     enable_ssl: bool,
     #[arg(short = 'N', long, value_name = "NUM", value_parser = number, hide = true)]
     napi_ids: Option<i32>,
-    /// memcached's extended options, by commas; those without a meaning here are accepted and shown
+    /// memcached's extended options, by commas; those without a meaning here are accepted and shown.
+    /// drop_privileges confines every thread to the system calls that it needs (default: no_drop_privileges)
     #[arg(short = 'o', long, value_name = "LIST", value_parser = text)]
     extended: Vec<String>,
     // Whatever is no option is ignored, as getopt's users do.

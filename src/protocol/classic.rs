@@ -535,6 +535,7 @@ fn server_command<'a>(word: &[u8], line: &'a [u8], size: usize, mut tokens: Toke
         b"lru_crawler" => control::lru_crawler(tokens),
         b"extstore" => control::extstore(tokens),
         b"debugtime" => control::debugtime(tokens),
+        b"misbehave" => Ok(Control::Misbehave),
         // The rest of the known commands answer even if their last token is noreply.
         b"version" | b"stats" | b"watch" | b"quit" => {
             spelling = Spelling::CLASSIC;

@@ -42,6 +42,8 @@ pub enum Control<'a> {
     },
     /// Moves the server's clock, for tests: refuse with [`Word::Error`] unless it was allowed at start.
     DebugTime(DebugTime),
+    /// Does what a confined server may not, for tests: refuse likewise.
+    Misbehave,
     /// Binary only.
     Sasl(Sasl<'a>),
     /// About the ring that this server publishes.

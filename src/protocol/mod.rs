@@ -294,6 +294,18 @@ impl Parser {
         };
     }
 
+    /// Drops what is left of a get's line, if keys of one may follow.
+    pub fn skip_keys(&mut self) {
+        self.state = match self.state {
+            State::Keys(Keys {
+                line_left: Some(left),
+                ..
+            }) => State::Skip(left as u64),
+            State::Keys(_) => State::SkipLine,
+            other => other,
+        };
+    }
+
     fn skip_some(&mut self, input: &[u8]) -> Parsed<'static> {
         let size = match self.state {
             _ if input.is_empty() => return Parsed::Partial,

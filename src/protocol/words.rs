@@ -94,6 +94,8 @@ pub enum Word {
     AuthBadToken,
     AuthBadTermination,
     AuthTooLong,
+    /// To who has logged in and may not do this.
+    Unauthorized,
     DuplicateFlag,
     InvalidFlag,
     /// All that ma says about its flags.
@@ -180,6 +182,7 @@ impl Word {
             Word::AuthBadToken => "CLIENT_ERROR bad authentication token format\r\n",
             Word::AuthBadTermination => "CLIENT_ERROR bad command line termination\r\n",
             Word::AuthTooLong => "CLIENT_ERROR auth token too long\r\n",
+            Word::Unauthorized => "CLIENT_ERROR unauthorized\r\n",
             Word::DuplicateFlag => "CLIENT_ERROR duplicate flag\r\n",
             Word::InvalidFlag => "CLIENT_ERROR invalid flag\r\n",
             Word::InvalidOrDuplicateFlag => "CLIENT_ERROR invalid or duplicate flag\r\n",
@@ -222,7 +225,8 @@ impl Word {
             | Word::AuthFailure
             | Word::AuthBadToken
             | Word::AuthBadTermination
-            | Word::AuthTooLong => status::AUTH_ERROR,
+            | Word::AuthTooLong
+            | Word::Unauthorized => status::AUTH_ERROR,
             Word::NoSuchStats
             | Word::DetailUsage
             | Word::DetailNotAllowed

@@ -72,6 +72,8 @@ pub struct LoopParts {
     pub listeners: Vec<Listener>,
     /// How long to look for work before sleeping; zero never looks.
     pub busy_poll: Duration,
+    /// The kernel is to do nothing for the loop but what serving takes.
+    pub is_confined: bool,
 }
 
 /// Serves with this thread until it is told to stop. `started` hears whether the loop could be set up.

@@ -3,6 +3,7 @@
 mod auth_file;
 mod certificates;
 mod ciphers;
+mod confinement;
 mod daemon;
 mod facts;
 mod fleet;
@@ -32,6 +33,7 @@ use crate::session::fleet::RingAdmin;
 use crate::session::statistics::{Certificates as _, Facts};
 use crate::shard::{self, Shard};
 use certificates::Certificates;
+use confinement::{Confinement, Duty};
 use ticker::Ticker;
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
@@ -119,10 +121,13 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
 
     let member = member(config, &listening.taken);
     let facts = facts::gather(config, &listeners, member.for_sessions(), certificates.clone());
-    let nudge = member.start().map_err(Refusal::os)?;
+    let confinement = Confinement::of(config, kind);
+    let nudge = member
+        .start(move || confinement.confine(Duty::Fleet))
+        .map_err(Refusal::os)?;
     let cores = Cores::start(
         config,
-        kind,
+        confinement,
         listeners,
         datagrams,
         (credentials.clone(), certificates.clone()),
@@ -147,6 +152,11 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
                 "whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall"
             );
         }
+    }
+    // Last: the cores have confined themselves, and whatever is written has been.
+    confinement.confine(Duty::Main).map_err(Refusal::os)?;
+    if confinement.is_wanted {
+        info!("every thread is confined to the system calls that it needs");
     }
     for signal in signals.forever() {
         match signal {
@@ -242,12 +252,13 @@ struct Cores {
 impl Cores {
     fn start(
         config: &Config,
-        kind: Kind,
+        confinement: Confinement,
         listeners: Vec<Vec<Listener>>,
         datagrams: Vec<OwnedFd>,
         (credentials, certificates): (Option<Arc<Credentials>>, Option<Arc<Certificates>>),
         facts: Facts,
     ) -> Result<Cores, Refusal> {
+        let kind = confinement.kind;
         let seed = KeySeed::random();
         let clock = Clock::start();
         let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
@@ -298,6 +309,7 @@ impl Cores {
                 wakers: wakers.clone(),
                 listeners: own,
                 busy_poll,
+                is_confined: confinement.is_wanted,
             };
             let started = started.clone();
             let cpu = if pinned { cpus.get(me).copied() } else { None };
@@ -308,6 +320,13 @@ impl Cores {
                     warn!("core {me} could not be pinned to CPU {}", cpu.id);
                 }
                 runtime::serve(kind, parts, |outcome| {
+                    let outcome = outcome.map_err(|error| match kind {
+                        Kind::Uring => uring::explain(&error),
+                        Kind::Epoll => format!("epoll: {error}"),
+                        #[cfg(feature = "glommio")]
+                        Kind::Glommio => runtime::glommio::explain(&error),
+                    });
+                    let outcome = outcome.and_then(|()| confinement.confine(Duty::Core));
                     // Nobody listens any more if another core has failed.
                     let _ = started.send(outcome);
                 });
@@ -319,17 +338,13 @@ impl Cores {
             threads.push(thread);
         }
         for _ in 0..config.threads {
-            if let Ok(Err(error)) = starts.recv() {
-                return Err(Refusal::os(match kind {
-                    Kind::Uring => uring::explain(&error),
-                    Kind::Epoll => format!("epoll: {error}"),
-                    #[cfg(feature = "glommio")]
-                    Kind::Glommio => runtime::glommio::explain(&error),
-                }));
+            if let Ok(Err(why)) = starts.recv() {
+                return Err(Refusal::os(why));
             }
         }
         let watches_connections = limits(config).idle_timeout > 0 || certificates.is_some();
-        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections)
+        let confine = move || confinement.confine(Duty::Ticker);
+        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections, confine)
             .map_err(|error| Refusal::os(format!("thread: {error}")))?;
         Ok(Cores {
             mesh,

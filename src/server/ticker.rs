@@ -9,7 +9,7 @@ use std::sync::{Arc, atomic::Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use log::error;
+use log::{debug, error};
 
 use crate::memory::Pool;
 use crate::mesh::Mesh;
@@ -24,12 +24,13 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    /// `watches_connections`: those that are silent are to be closed one day.
+    /// `watches_connections`: those that are silent are to be closed one day. `confine` is what the thread does first.
     pub(super) fn start(
         mesh: Arc<Mesh>,
         wakers: Arc<Wakers>,
         pool: Arc<Pool>,
         watches_connections: bool,
+        confine: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> std::io::Result<Ticker> {
         let (end, ended) = mpsc::channel::<()>();
         let tick = move || {
@@ -42,6 +43,10 @@ impl Ticker {
             }
         };
         let thread = Builder::new().name("ticker".to_owned()).spawn(move || {
+            if let Err(error) = confine() {
+                // The main thread fails at it, too, and says so.
+                return debug!("the ticker: {error}");
+            }
             while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
                 tick();
             }

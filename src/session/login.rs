@@ -1,5 +1,6 @@
 //! Clients who have not logged in, where they must (`-Y`: by a set, `-S`: by SASL).
 
+use super::credentials::Admission;
 use super::{Desk, Ready, Session};
 use crate::protocol::watch::CloseReason;
 use crate::protocol::{self, Control, Login, Parsed, Sasl, Spelling, Word};
@@ -48,10 +49,7 @@ impl Session {
             }
             Login::Say { word, size } => (word, size),
             Login::Attempt { user, password, size } => {
-                let credentials = desk.rules.credentials.as_ref();
-                self.is_stranger = !credentials.is_some_and(|known| known.are_right(user, password));
-                desk.counters.auth_cmds += 1;
-                desk.counters.auth_errors += u64::from(self.is_stranger);
+                self.enter(user, password, desk);
                 (
                     if self.is_stranger {
                         Word::AuthFailure
@@ -69,22 +67,42 @@ impl Session {
     /// Serves a packet of SASL. Whatever it is, who sent it is a stranger again until he is known.
     pub(super) fn take_sasl<S, W>(&mut self, sasl: Sasl<'_>, spelling: Spelling, desk: &mut Desk<'_, S, W>) {
         self.is_stranger = true;
-        let out = self.pipeline.writer(desk.buffers);
         let claim = match sasl {
-            Sasl::ListMechanisms => return protocol::write_sasl(out, spelling, PLAIN),
+            Sasl::ListMechanisms => {
+                return protocol::write_sasl(self.pipeline.writer(desk.buffers), spelling, PLAIN);
+            }
             Sasl::Auth { mechanism, data } if mechanism == PLAIN.as_bytes() => user_and_password(data),
             // No mechanism that is known takes steps.
             Sasl::Auth { .. } | Sasl::Step { .. } => None,
         };
-        let known = desk.rules.credentials.as_ref();
-        let is_right = |(user, password)| known.is_some_and(|known| known.are_right(user, password));
-        self.is_stranger = !claim.is_some_and(is_right);
-        desk.counters.auth_cmds += 1;
-        desk.counters.auth_errors += u64::from(self.is_stranger);
+        match claim {
+            Some((user, password)) => self.enter(user, password, desk),
+            None => self.stay_outside(desk),
+        }
+        let out = self.pipeline.writer(desk.buffers);
         match self.is_stranger {
             true => protocol::say(out, spelling, Word::AuthFailure),
             false => protocol::write_sasl(out, spelling, "Authenticated"),
         }
+    }
+
+    /// Somebody says who he is. From here on he may do what is his to do, which is nothing if he was wrong.
+    fn enter<S, W>(&mut self, user: &[u8], password: &[u8], desk: &mut Desk<'_, S, W>) {
+        let credentials = desk.rules.credentials.as_ref();
+        match credentials.map(|known| known.admit(user, password)) {
+            Some(Admission::Known(rights)) => {
+                self.is_stranger = false;
+                self.rights = rights;
+                desk.counters.auth_cmds += 1;
+            }
+            Some(Admission::Stranger) | None => self.stay_outside(desk),
+        }
+    }
+
+    fn stay_outside<S, W>(&mut self, desk: &mut Desk<'_, S, W>) {
+        self.is_stranger = true;
+        desk.counters.auth_cmds += 1;
+        desk.counters.auth_errors += 1;
     }
 
     /// Says that a stranger is not served, and hangs up on him.

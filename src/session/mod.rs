@@ -23,6 +23,7 @@ mod login;
 mod orders;
 mod output;
 mod pipeline;
+pub mod rights;
 pub mod settings;
 mod spoken;
 pub mod statistics;
@@ -48,6 +49,7 @@ use dump::Walk;
 use orders::Orders;
 pub use output::Output;
 use pipeline::Pipeline;
+use rights::Rights;
 use statistics::{Facts, Totals};
 use watch::Watcher;
 
@@ -226,7 +228,7 @@ pub struct Rules {
     pub sizes_tracked: bool,
     /// --ring-admin.
     pub ring_admin: fleet::RingAdmin,
-    /// `debugtime` is obeyed.
+    /// `debugtime` and `misbehave` are obeyed.
     pub clock_may_be_moved: bool,
     /// For who asks by datagrams: requests are served command by command, each in a turn of its own, and a command's
     /// reply may have so many bytes.
@@ -359,6 +361,8 @@ pub struct Session {
     closing: Option<CloseReason>,
     /// The client has yet to log in.
     is_stranger: bool,
+    /// What he may do who has; `None` is everything.
+    rights: Option<Arc<Rights>>,
     /// Boxed: few connections watch.
     watcher: Option<Box<Watcher>>,
 }
@@ -378,6 +382,7 @@ impl Session {
             in_company: false,
             closing: None,
             is_stranger: rules.credentials.is_some(),
+            rights: None,
             watcher: None,
         }
     }
@@ -632,7 +637,11 @@ impl Session {
         let mut parsed = 0;
         while ahead.len() < AHEAD_MAX.min(requests_max) && parsed < input.len() {
             let before = self.parser.mark();
-            match self.parser.parse(&input[parsed..], scratch) {
+            let mut next = self.parser.parse(&input[parsed..], scratch);
+            if let Some(rights) = &self.rights {
+                next = rights::judge(rights, next, &mut self.parser);
+            }
+            match next {
                 Parsed::Request {
                     request,
                     spelling,

@@ -241,7 +241,11 @@ fn finish<S: Shards, W: Wire>(
             let mut text = Vec::new();
             for (prefix, counters) in prefixes.iter() {
                 text.extend_from_slice(b"PREFIX ");
-                text.extend_from_slice(prefix);
+                // A binary key may hold anything, and a prefix of one stays a word.
+                match prefix.iter().all(|&byte| byte > b' ' && byte != 0x7f) {
+                    true => text.extend_from_slice(prefix),
+                    false => protocol::uri_encode(&mut text, prefix),
+                }
                 let shard::PrefixCounters {
                     gets,
                     hits,
@@ -354,6 +358,14 @@ fn course<S: Shards, W: Wire>(control: Control<'_>, desk: &mut Desk<'_, S, W>) -
         Control::Watch { streams } => Course::Order(Order::Watch(streams), Answer::Ok),
         Control::DebugTime(change) if rules.clock_may_be_moved => {
             Course::Order(Order::Clock(change), Answer::Ok)
+        }
+        Control::Misbehave if rules.clock_may_be_moved => {
+            // As memcached has it: what was not prevented is an error.
+            Course::Say(if (facts.misbehave)() {
+                Word::Error
+            } else {
+                Word::Ok
+            })
         }
         _ => Course::Say(Word::Error),
     }

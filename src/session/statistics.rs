@@ -72,6 +72,8 @@ pub struct Facts {
     pub fleet: Arc<dyn Fleet>,
     /// Tells the process to end, gracefully or not.
     pub shut_down: fn(graceful: bool),
+    /// Asks the kernel for what a confined thread may not have; returns whether it got it.
+    pub misbehave: fn() -> bool,
     /// Makes the log say as much as so many -v do.
     pub log_at: fn(verbosity: u32),
 }

@@ -15,7 +15,7 @@ fn start(text: &str, options: &[&str]) -> (Server, PathBuf) {
 }
 
 /// Logs in; returns what is answered.
-fn log_in(client: &mut Client, user: &str, password: &str) -> String {
+pub(crate) fn log_in(client: &mut Client, user: &str, password: &str) -> String {
     let size = user.len() + password.len() + 1;
     client.send(format!("set any 0 0 {size}\r\n{user} {password}\r\n"));
     client.line()
@@ -141,7 +141,7 @@ fn the_file_is_read_anew() {
 }
 
 /// A binary packet.
-fn packet(opcode: u8, key: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(opcode: u8, key: &str, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80, opcode, 0, key.len() as u8, 0, 0, 0, 0];
     bytes.extend_from_slice(&((key.len() + value.len()) as u32).to_be_bytes());
     bytes.extend_from_slice(&[0; 12]);
@@ -151,7 +151,7 @@ fn packet(opcode: u8, key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// Opcode, status and body of the next packet.
-fn answer(client: &mut Client) -> (u8, u16, String) {
+pub(crate) fn answer(client: &mut Client) -> (u8, u16, String) {
     let header = client.exact(24);
     let size = u32::from_be_bytes(header[8..12].try_into().expect("four bytes"));
     let body = client.exact(size as usize);

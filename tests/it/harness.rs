@@ -183,14 +183,23 @@ impl Server {
 
     /// Sends a signal and waits for the end: how it ended, and how long that took.
     pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Duration) {
-        let life = pidfd(&self.process);
         let asked = Instant::now();
-        rustix::process::pidfd_send_signal(&life, signal).expect("signal");
+        self.signal(signal);
+        let status = self.wait_for_end();
+        (status, asked.elapsed())
+    }
+
+    /// Waits for the end, which has been brought about in another way: how it ended.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.wait_for_end()
+    }
+
+    fn wait_for_end(&mut self) -> ExitStatus {
+        let life = pidfd(&self.process);
         let mut end = [PollFd::new(&life, PollFlags::IN)];
         let ended = poll(&mut end, Some(&timespec(DEADLINE))).expect("poll");
-        assert_eq!(1, ended, "still there after {signal:?} and {DEADLINE:?}");
-        let took = asked.elapsed();
-        (self.process.wait().expect("wait"), took)
+        assert_eq!(1, ended, "still there after {DEADLINE:?}");
+        self.process.wait().expect("wait")
     }
 
     /// True while the process runs.
@@ -249,6 +258,13 @@ impl Client {
         );
         line.truncate(line.len() - 2);
         String::from_utf8_lossy(&line).into_owned()
+    }
+
+    /// The next line, whatever it ends with.
+    pub(crate) fn line_or_lf(&mut self) -> String {
+        let mut line = Vec::new();
+        self.input.read_until(b'\n', &mut line).expect("a line");
+        String::from_utf8_lossy(&line).trim_end().to_owned()
     }
 
     /// The next `count` bytes.
@@ -430,6 +446,9 @@ pub(crate) fn server_command(binary: &Path, folder: &Path, host: &str, port: &st
     as_whoever_runs_this(&mut command);
     if let Some(io) = std::env::var_os("RINGCACHED_IO").filter(|_| binary == binary_under_test()) {
         command.arg("--io").arg(io);
+    }
+    if binary == binary_under_test() && std::env::var_os("RINGCACHED_CONFINED").is_some() {
+        command.args(["-o", "drop_privileges"]);
     }
     command
 }

@@ -403,7 +403,7 @@ fn help_version_and_licence() {
     }
     // memcached's tests look here for what they can ask of a server.
     assert!(text.contains("enable-ssl"), "{text}");
-    for absent in ["ext_path", "proxy_config", "no_drop_privileges"] {
+    for absent in ["ext_path", "proxy_config"] {
         assert!(!text.contains(absent), "{absent} is not there:\n{text}");
     }
     let licence = run(&binary, &["-i"]);

@@ -300,13 +300,13 @@ fn settings_say_what_was_asked_for() {
     let server = Server::start(&options);
     let mut client = server.connect();
     let all = stats(&mut client, "settings");
-    assert_eq!(all.len(), 77);
+    assert_eq!(all.len(), 78);
     assert_eq!(
         names(&all)[..5],
         ["maxbytes", "maxconns", "tcpport", "udpport", "inter"]
     );
     assert_eq!(
-        names(&all)[74..],
+        names(&all)[75..],
         ["num_napi_ids", "memory_file", "client_flags_size"]
     );
     let want = "maxbytes=104857600 maxconns=333 udpport=0 inter=127.0.0.1 verbosity=1 evictions=off domain_socket=NULL \
@@ -586,7 +586,7 @@ fn binary_statistics_are_the_same() {
         GENERAL.split_whitespace().collect::<Vec<_>>(),
         names(&ask("").unwrap())
     );
-    assert_eq!(77, ask("settings").unwrap().len());
+    assert_eq!(78, ask("settings").unwrap().len());
     assert_eq!(
         vec![("sizes_status".to_owned(), "disabled".to_owned())],
         ask("sizes").unwrap()

@@ -271,6 +271,7 @@ impl Driven {
                 cpu_used: || (0, 0),
                 fleet: Arc::new(NoFleet),
                 shut_down: |_| {},
+                misbehave: || true,
                 log_at: |_| {},
             },
         }

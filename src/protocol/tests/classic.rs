@@ -46,7 +46,7 @@ fn short_and_unknown_lines() {
     check("bogus\r\n", "ERROR");
     check("bogus noreply\r\n", "(silent Error)");
     check("noreply\r\n", "ERROR");
-    check("debugitem lock k\r\nmisbehave\r\n", "ERROR\nERROR");
+    check("debugitem lock k\r\nmisbehave\r\n", "ERROR\nMisbehave");
     check("mn\r\n", "MN");
     check("mn noreply\r\n", "MN");
 }

@@ -111,6 +111,8 @@ impl Loop {
             wakers,
             listeners,
             busy_poll,
+            // A filter of system calls sees all that this loop does.
+            is_confined: _,
         } = parts;
         let core = Core::new(core);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;

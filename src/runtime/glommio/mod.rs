@@ -108,6 +108,7 @@ impl Loop {
             wakers,
             listeners,
             busy_poll,
+            is_confined: _,
         } = parts;
         let executor = executor(busy_poll)?;
         let state = State {

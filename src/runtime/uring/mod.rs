@@ -47,7 +47,7 @@ const SEND_LATER: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// Checks that the kernel grants a ring with all that the loop needs.
 pub fn probe() -> io::Result<()> {
-    Ring::new().map(drop)
+    Ring::new(false).map(drop)
 }
 
 /// One core's loop.
@@ -74,8 +74,9 @@ impl Loop {
             wakers,
             listeners,
             busy_poll,
+            is_confined,
         } = parts;
-        let ring = Ring::new()?;
+        let ring = Ring::new(is_confined)?;
         let core = Core::new(core);
         wakers.set_ring(core.me(), ring.fd());
         Ok(Loop {

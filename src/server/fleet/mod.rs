@@ -99,7 +99,11 @@ impl Member {
     }
 
     /// Starts the thread, if there is anything to do. It ends with the process: nothing waits for it.
-    pub(super) fn start(self) -> Result<Nudge, String> {
+    /// `confine` is what it does first.
+    pub(super) fn start(
+        self,
+        confine: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<Nudge, String> {
         let nudge = Arc::new(Notify::new());
         if self.fleet.is_wanted() {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -110,7 +114,11 @@ impl Member {
             let nudged = nudge.clone();
             std::thread::Builder::new()
                 .name("ring".to_owned())
-                .spawn(move || runtime.block_on(self.watch(&nudged)))
+                .spawn(move || match confine() {
+                    Ok(()) => runtime.block_on(self.watch(&nudged)),
+                    // The main thread fails at it, too, and says so.
+                    Err(error) => debug!("ring: {error}"),
+                })
                 .map_err(|error| format!("ring: {error}"))?;
         }
         Ok(Nudge(nudge))

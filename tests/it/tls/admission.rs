@@ -67,6 +67,25 @@ fn a_client_who_trusts_another_is_not_served() {
     assert!(plain.stat("ssl_handshake_errors") >= 1);
 }
 
+/// A server whose certificate has expired starts, for it may be refreshed; and its clients refuse it.
+#[test]
+fn an_expired_certificate_is_refused_by_its_clients() {
+    let authority = Authority::new("expired");
+    let names = ["127.0.0.1".to_owned(), "127.0.0.2".to_owned()];
+    let mut params = rcgen::CertificateParams::new(names).expect("names");
+    params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    authority.install(&authority.vouch(params));
+    let server = authority.start(&ALL_ENTRANCES);
+    admission(&authority, server.address(), None, false);
+    // Others are not harmed, and a good one is shown from the next connection on.
+    let mut plain = Client::connect(at(&server, 2));
+    assert!(plain.stat("ssl_handshake_errors") >= 1);
+    authority.install(&authority.server());
+    assert_eq!("OK", plain.ask("refresh_certs"));
+    admission(&authority, server.address(), None, true);
+}
+
 /// Nobody vouches for anybody where no authority is named.
 #[test]
 fn without_an_authority_no_client_certificate_will_do() {

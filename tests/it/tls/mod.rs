@@ -26,20 +26,20 @@ use crate::harness::{DEADLINE, Server, scratch_folder};
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// Somebody who vouches for keys, and a folder for what the server is to read.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
 /// A certificate with its key, as PEM.
 #[derive(Clone)]
-struct Identity {
+pub(crate) struct Identity {
     certificate: String,
     key: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Authority {
+    pub(crate) fn new(name: &str) -> Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
@@ -60,7 +60,7 @@ impl Authority {
     }
 
     /// For a server on loopback, whatever its address there.
-    fn server(&self) -> Identity {
+    pub(crate) fn server(&self) -> Identity {
         let names: Vec<String> = (1..=4).map(|last| format!("127.0.0.{last}")).collect();
         self.vouch(CertificateParams::new(names).expect("names"))
     }
@@ -75,17 +75,17 @@ impl Authority {
     }
 
     /// Writes what the server is to show.
-    fn install(&self, identity: &Identity) {
+    pub(crate) fn install(&self, identity: &Identity) {
         fs::write(self.folder.join("chain.pem"), &identity.certificate).expect("chain.pem");
         fs::write(self.folder.join("key.pem"), &identity.key).expect("key.pem");
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
     /// The options that name the files.
-    fn options(&self) -> [String; 3] {
+    pub(crate) fn options(&self) -> [String; 3] {
         let files = format!(
             "ssl_chain_cert={},ssl_key={},ssl_ca_cert={}",
             self.file("chain.pem"),
