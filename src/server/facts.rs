@@ -51,7 +51,7 @@ pub(super) fn gather(
         cpu_used,
         fleet,
         shut_down,
-        log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),
+        log_at: |verbosity| log::set_max_level(super::logging::level(verbosity)),
     }
 }
 
