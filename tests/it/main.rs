@@ -23,6 +23,7 @@ mod memory;
 mod name_server;
 mod nutcracker;
 mod options;
+mod packaging;
 mod placement;
 mod process;
 mod proxy;
