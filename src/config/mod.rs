@@ -581,7 +581,7 @@ fn item_size(size: i64, memory_limit: u64) -> Result<usize, Misuse> {
     let message = match size {
         ..1024 => "-I: Item max size cannot be less than 1024 bytes.",
         _ if size as u64 > memory_limit / 2 => {
-            "-I: Cannot set item size limit higher than 1/2 of memory max."
+            "-I, -m: Cannot set item size limit higher than 1/2 of memory max."
         }
         0x4000_0001.. => "-I: Cannot set item size limit higher than a gigabyte.",
         _ => return Ok(size as usize),

@@ -462,16 +462,10 @@ fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
 }
 
 fn limits(config: &Config) -> Limits {
-    // As memcached has it: who comes through the file system is trusted to know what he does.
-    let is_network = !matches!(config.addresses.first(), Some(Address::Unix(..)));
     Limits {
         connections_max: config.connections_max,
         turns_away: config.extended.maxconns_fast,
-        idle_timeout: if is_network {
-            config.extended.idle_timeout
-        } else {
-            0
-        },
+        idle_timeout: config.extended.idle_timeout,
     }
 }
 

@@ -390,40 +390,28 @@ fn what_only_ringcached_knows_is_refused_alike() {
         let ours = run(&binary_under_test(), words);
         assert_eq!(Some(*code), ours.status.code(), "{words:?}: {}", said(&ours));
         assert!(said(&ours).contains(text), "{words:?}: {}", said(&ours));
+        check_that_it_is_named(words, &said(&ours));
     }
 }
 
-/// Every refusal names the option that is wrong, as it was typed or as it stands in the help, or the place that it names.
-#[test]
-fn a_refusal_names_the_option() {
-    if testing_memcached() {
-        return;
-    }
-    for (words, _, _) in REFUSED.iter().chain(REFUSED_OWN) {
-        let option = words[0].split(' ').next().expect("an option");
-        let meant: &[&str] = match option {
-            "-p" | "-U" => &["port"],
-            "-l" => &["interface"],
-            "-s" => &["UNIX socket"],
-            "-m" => &["-I: "],
-            "-Y" => &["auth"],
-            "-S" => &["SASL"],
-            "-Z" => &["SSL", "certificate"],
-            _ => &[],
-        };
-        let text = said(&run(&binary_under_test(), words));
-        let sub_option = words.get(1).filter(|_| option == "-o");
-        let names = match sub_option {
-            Some(list) => list.split([',', '=']).collect(),
-            None => [&[option.split('=').next().expect("a name")], meant].concat(),
-        };
-        let is_named = |text: &str| {
-            names
-                .iter()
-                .any(|name| text.to_lowercase().contains(&name.to_lowercase()))
-        };
-        assert!(is_named(&text), "{words:?}: {text}");
-    }
+/// Every refusal names the option that is wrong, as it was typed, or the place that it names.
+#[track_caller]
+fn check_that_it_is_named(words: &[&str], text: &str) {
+    let option = words[0].split([' ', '=']).next().expect("an option");
+    let names: Vec<&str> = match option {
+        // Which of the sub-options is wrong.
+        "-o" => words[1].split([',', '=']).collect(),
+        "-p" | "-U" => vec!["port"],
+        "-l" => vec!["interface"],
+        "-s" => vec!["unix socket"],
+        "-Y" => vec!["auth"],
+        "-S" => vec!["sasl"],
+        "-Z" => vec!["ssl", "certificate"],
+        other => vec![other],
+    };
+    let text = text.to_lowercase();
+    let is_named = names.iter().any(|name| text.contains(&name.to_lowercase()));
+    assert!(is_named, "{words:?}: {text}");
 }
 
 #[test]
@@ -438,6 +426,7 @@ fn what_memcached_refuses_is_refused_with_its_code() {
         assert_eq!(Some(*code), ours.status.code(), "{words:?}: {}", said(&ours));
         if !testing_memcached() {
             assert!(said(&ours).contains(text), "{words:?}: {}", said(&ours));
+            check_that_it_is_named(words, &said(&ours));
         }
         if let Some(memcached) = &memcached {
             let theirs = run(memcached, words);

@@ -203,6 +203,33 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     fs::remove_dir_all(folder).expect("folder");
 }
 
+/// The user that the file of options names is one that the package brings.
+#[test]
+fn the_user_is_made() {
+    let user = settings(&text_of("ringcached.conf").replace("-u ", "-u="), "-u")[0].to_owned();
+    let Some(sysusers) = find_program("systemd-sysusers") else {
+        return skip("systemd-sysusers", "not installed");
+    };
+    let folder = scratch_folder();
+    // A system of its own, in a folder.
+    fs::create_dir(folder.join("etc")).expect("folder");
+    fs::create_dir_all(folder.join("usr/lib/sysusers.d")).expect("folder");
+    let place = folder.join("usr/lib/sysusers.d/ringcached.conf");
+    fs::write(place, text_of("ringcached.sysusers")).expect("file");
+    let root = format!("--root={}", folder.display());
+    let output = Command::new(sysusers)
+        .arg(root)
+        .output()
+        .expect("systemd-sysusers");
+    assert!(output.status.success(), "{output:?}");
+    let users = fs::read_to_string(folder.join("etc/passwd")).expect("users");
+    assert!(
+        users.starts_with(&format!("{user}:")) && users.contains("nologin"),
+        "{users}"
+    );
+    fs::remove_dir_all(folder).expect("folder");
+}
+
 /// A unit that waits for the server's word starts a server that gives it, and has it killed when a core hangs.
 #[test]
 fn the_units_ask_for_what_the_server_gives() {

@@ -179,7 +179,7 @@ fn thread_of(server: &Server, name: &str) -> nix::unistd::Pid {
 }
 
 /// Starts the server as systemd does that has opened these sockets for it.
-fn activate(
+pub(crate) fn activate(
     sockets: [Option<OwnedFd>; 2],
     options: &[&str],
     adjust: impl FnOnce(&mut Command),
@@ -196,7 +196,7 @@ fn activate(
     })
 }
 
-fn copy<S: Into<OwnedFd>>(socket: std::io::Result<S>) -> Option<OwnedFd> {
+pub(crate) fn copy<S: Into<OwnedFd>>(socket: std::io::Result<S>) -> Option<OwnedFd> {
     Some(socket.expect("a copy").into())
 }
 
