@@ -52,6 +52,9 @@ const SWEEP_PER_STORED_MAX: usize = 32;
 const FRUITLESS_PAGES_MAX: usize = 15;
 const _: () = assert!(FRUITLESS_PAGES_MAX < SWEEP_PER_STORED_MAX / 2);
 
+/// Chunks that a store into a shard whose reserve is full looks at, to forget one item for the one that comes.
+const CHUNKS_PER_FORGOTTEN_MAX: usize = 4;
+
 /// Every so many-th item that nobody asked for passes probation all the same. So a scan that is longer than the
 /// memory, and comes again and again, finds some of its items in main, which the others of the scan do not push out.
 const LUCKY_ONE_IN: u32 = 128;
@@ -158,9 +161,10 @@ impl Shard {
     }
 
     /// Whether the pages that the pool still has are on their way from one shard to another: memory is full, though
-    /// some shard finds a page.
+    /// some shard finds a page. Twice as many as every shard may take ([`Shard::may_take`]), so that those who take
+    /// them forget as many items as they store.
     fn is_nearly_full(&self) -> bool {
-        self.counters.pages >= self.pages_floor && self.pool.pages_free() <= self.settings.shards
+        self.counters.pages >= self.pages_floor && self.pool.pages_free() <= 2 * self.settings.shards
     }
 
     /// Counts the pages of this shard, and tells the pool how many it lacks to its floor.
@@ -268,22 +272,15 @@ impl Shard {
         self.spare.pop()
     }
 
-    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then one chunk a store, so
-    /// that a page's items are forgotten one after the other; the last waits until the page is needed, lest the reserve
-    /// outgrow its target.
+    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then an item for an item, so
+    /// that a page's items are forgotten one after the other: as many pages are emptied as are filled.
     fn pay(&mut self, size: usize, now: Now) {
         let is_full = self.is_full();
         if !is_full && !self.is_nearly_full() {
             return;
         }
         if !is_full || self.spare.len() >= self.spare_max {
-            if self
-                .hand()
-                .is_some_and(|page| !self.slab.is_page_nearly_empty(page))
-            {
-                self.sweep(self.is_fruitless(), now);
-            }
-            return;
+            return self.forget_one(now);
         }
         let rate = match self.fruitless > self.pool.page_size() {
             false => SWEEP_PER_STORED,
@@ -298,6 +295,16 @@ impl Shard {
             }
             self.credit -= size;
             if self.sweep(self.is_fruitless(), now).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Forgets one item, unless the next few chunks are vacant or hold survivors.
+    fn forget_one(&mut self, now: Now) {
+        let before = self.counters.evictions;
+        for _ in 0..CHUNKS_PER_FORGOTTEN_MAX {
+            if self.sweep(self.is_fruitless(), now).is_none() || self.counters.evictions > before {
                 return;
             }
         }

@@ -414,11 +414,6 @@ impl Slab {
         self.slots[page.0 as usize].used == 0
     }
 
-    /// Whether the next chunk that is given back empties the page, or it is empty.
-    pub(super) fn is_page_nearly_empty(&self, page: PageNumber) -> bool {
-        self.slots[page.0 as usize].used <= 1
-    }
-
     /// The page of this ring that was opened first.
     pub(super) fn oldest(&self, ring: Ring) -> Option<PageNumber> {
         Some(PageNumber(self.rings[ring.index()].first)).filter(|page| page.0 != NONE)

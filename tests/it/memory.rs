@@ -67,3 +67,32 @@ fn memory_stays_where_the_first_filling_left_it() {
     assert!(first > bytes as u64, "it was full: {first}");
     assert!(most <= first + first * 5 / 100, "{first} grew to {most}");
 }
+
+/// In a full memory whoever comes takes the place of another, however many shards there are: who watches evictions
+/// sees one for each set.
+#[test]
+fn a_full_memory_forgets_one_for_each_that_comes() {
+    if testing_memcached() {
+        return;
+    }
+    for (threads, size, count) in [("1", 1000, 20_000), ("4", 1000, 20_000), ("4", 11_000, 8000)] {
+        let megabytes = (size * count / (3 << 19)).to_string();
+        let server = Server::start(&["-t", threads, "-m", &megabytes]);
+        let mut client = server.connect();
+        let value = "v".repeat(size);
+        for number in 0..count {
+            client.send(format!("set {number} 0 0 {size} noreply\r\n{value}\r\n"));
+        }
+        client.check("get nothing\n", "END\n");
+        let mut before = client.stat("evictions");
+        for number in 0..100 {
+            client.check(&format!("set again{number} 0 0 {size}\n{value}\n"), "STORED\n");
+            let now = client.stat("evictions");
+            assert!(
+                now > before,
+                "{threads} threads, {size} bytes: set {number} forgot nobody"
+            );
+            before = now;
+        }
+    }
+}

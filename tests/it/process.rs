@@ -15,22 +15,34 @@ use crate::harness::{
 };
 use crate::sandbox;
 
+/// Whether the server ends within a second when it is told to. A machine that is busy with something else may keep it
+/// from that once; three times, and it is the server.
+fn ends_within_a_second(mut end: impl FnMut() -> Duration) {
+    let took: Vec<Duration> = (0..3)
+        .map(|_| end())
+        .take_while(|took| *took >= Duration::from_secs(1))
+        .collect();
+    assert!(took.len() < 3, "took {took:?}");
+}
+
 #[test]
 fn a_signal_ends_it_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
         for threads in ["1", "4"] {
-            let server = Server::start(&["-t", threads]);
-            let mut busy = server.connect();
-            busy.set("a", &pattern(10_000, 1));
-            let idle: Vec<Client> = (0..50).map(|_| server.connect()).collect();
-            let mut cut = server.connect();
-            cut.send("set a 0 0 10000\r\nhalf");
-            busy.send("get a\r\n".repeat(100));
-            busy.exact(10);
-            let (status, took) = server.stop(signal);
-            assert_eq!(Some(0), status.code(), "{signal:?}");
-            assert!(took < Duration::from_secs(1), "{signal:?}: took {took:?}");
-            drop(idle);
+            ends_within_a_second(|| {
+                let server = Server::start(&["-t", threads]);
+                let mut busy = server.connect();
+                busy.set("a", &pattern(10_000, 1));
+                let idle: Vec<Client> = (0..50).map(|_| server.connect()).collect();
+                let mut cut = server.connect();
+                cut.send("set a 0 0 10000\r\nhalf");
+                busy.send("get a\r\n".repeat(100));
+                busy.exact(10);
+                let (status, took) = server.stop(signal);
+                assert_eq!(Some(0), status.code(), "{signal:?}");
+                drop(idle);
+                took
+            });
         }
     }
 }
@@ -83,6 +95,10 @@ fn in_the_background_it_ends_when_told() {
 
 #[test]
 fn a_signal_ends_it_under_load() {
+    ends_within_a_second(end_under_load);
+}
+
+fn end_under_load() -> Duration {
     let server = Server::start(&["-t", "4", "-m", "64"]);
     let address = server.address();
     std::thread::scope(|scope| {
@@ -104,8 +120,8 @@ fn a_signal_ends_it_under_load() {
         while observer.stat("cmd_set") < 20_000 {}
         let (status, took) = server.stop(Signal::TERM);
         assert_eq!(Some(0), status.code());
-        assert!(took < Duration::from_secs(1), "took {took:?}");
-    });
+        took
+    })
 }
 
 #[test]
