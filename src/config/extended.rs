@@ -138,7 +138,9 @@ impl Extended {
                 None => (option, None),
             };
             let is_known = OBEYED.contains(&name) || Tls::has(name);
-            if !is_known && !without_effect.contains(&name) {
+            if DEPRECATED.contains(&name) {
+                notes.push(format!("-o {name} is DEPRECATED and has no effect"));
+            } else if !is_known && !without_effect.contains(&name) {
                 without_effect.push(name);
             }
             extended
@@ -239,7 +241,12 @@ impl Extended {
             "no_slab_automove" => self.slab_automove = 0,
             "slab_automove_ratio" => self.slab_automove_ratio = fraction(1.0)?,
             "slab_automove_window" => self.slab_automove_window = number(3, 1800)?,
-            "slab_automove_freeratio" => self.slab_automove_freeratio = fraction(1.0)?,
+            // Any number will do.
+            "slab_automove_freeratio" => {
+                let number = given()?.trim_ascii().parse();
+                self.slab_automove_freeratio =
+                    number.map_err(|_| format!("could not parse argument to {name}"))?;
+            }
             "slab_chunk_max" => self.slab_chunk_max = kibibytes(strict(1, 1024)?),
             "lru_crawler" => self.lru_crawler = true,
             "no_lru_crawler" => self.lru_crawler = false,
@@ -272,7 +279,7 @@ impl Extended {
             "relaxed_privileges" => self.relaxed_privileges = true,
             _ if WITHOUT_MEANING.contains(&name) => {}
             _ if EXTERNAL.contains(&name) => {}
-            _ if DEPRECATED.contains(&name) => eprintln!("-o {name}: DEPRECATED, and without effect"),
+            _ if DEPRECATED.contains(&name) => {}
             "slab_sizes" => {
                 let list = value.ok_or("Missing slab_sizes argument")?;
                 self.slab_sizes = Some(list.to_owned());

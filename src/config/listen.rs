@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 
+use ipnet::IpNet;
+
 use super::{Address, EX_OSERR, Entrance, Misuse, words};
 
 /// Bytes of a listener's tag, at most.
@@ -103,6 +105,30 @@ fn without_prefixes<'a>(entry: &'a str, notes: &mut Vec<String>) -> Result<&'a s
     Ok(rest)
 }
 
+/// This machine, and the networks whose addresses mean nothing outside of them: private ones, those of carriers, those of
+/// one link.
+pub(super) fn private_networks() -> Vec<IpNet> {
+    const V4: [([u8; 4], u8); 6] = [
+        ([127, 0, 0, 0], 8),
+        ([10, 0, 0, 0], 8),
+        ([172, 16, 0, 0], 12),
+        ([192, 168, 0, 0], 16),
+        ([100, 64, 0, 0], 10),
+        ([169, 254, 0, 0], 16),
+    ];
+    const V6: [([u16; 8], u8); 3] = [
+        ([0, 0, 0, 0, 0, 0, 0, 1], 128),
+        ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+        ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+    ];
+    let v4 = V4.map(|(address, size)| (IpAddr::from(address), size));
+    let v6 = V6.map(|(address, size)| (IpAddr::from(address), size));
+    v4.into_iter()
+        .chain(v6)
+        .map(|(address, size)| IpNet::new_assert(address, size))
+        .collect()
+}
+
 /// Every address that one entry stands for.
 fn resolve(entry: &str, port: u16, entrance: Entrance) -> Result<Vec<Address>, String> {
     let own_port = |text: &str| match words::leading_number(text, 10) {
@@ -171,6 +197,30 @@ mod tests {
             &["tag[x]:[::1]", "proto[what]:127.0.0.1:-1"],
             "[::1]:11211 127.0.0.1:0",
         );
+    }
+
+    #[test]
+    fn public_addresses_are_in_no_private_network() {
+        for (address, want) in [
+            ("127.0.0.5", true),
+            ("10.255.255.255", true),
+            ("11.0.0.0", false),
+            ("172.31.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("203.0.113.9", false),
+            ("::1", true),
+            ("::2", false),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("2001:db8::1", false),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            let is_private = private_networks()
+                .iter()
+                .any(|network| network.contains(&address));
+            assert_eq!(want, is_private, "{address}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use ipnet::IpNet;
 
 pub use extended::Extended;
 pub use fleet::{Admin, DnsName, Fleet};
@@ -174,6 +175,22 @@ struct Options {
         help_heading = "Own options"
     )]
     io: Io,
+    /// Form of what is said on stderr: lines for people (and for systemd's journal), or an object of JSON a line
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "text",
+        help_heading = "Own options"
+    )]
+    log_format: LogFormat,
+    /// Networks (10.0.0.0/8,...) to which a reply by UDP may be longer than its request; default: this machine and private ones
+    #[arg(
+        long,
+        value_name = "NETS",
+        value_delimiter = ',',
+        help_heading = "Own options"
+    )]
+    amplify_to: Vec<IpNet>,
     #[command(flatten)]
     fleet: fleet::FleetOptions,
 }
@@ -190,6 +207,15 @@ pub enum Io {
     /// The runtime glommio
     #[cfg_attr(not(feature = "glommio"), value(hide = true))]
     Glommio,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// As people read it, or as systemd's journal does where stderr is that
+    Text,
+    /// An object of JSON
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -222,6 +248,8 @@ pub struct Config {
     pub addresses: Vec<Address>,
     /// Where to take datagrams: none unless -U says so.
     pub udp_addresses: Vec<Address>,
+    /// To whom a reply by UDP may be longer than its request.
+    pub udp_trust: Vec<IpNet>,
     /// Whether one of the default addresses (all of IPv4, all of IPv6) may be missing.
     pub addresses_are_default: bool,
     pub core_ports: Option<u16>,
@@ -240,6 +268,7 @@ pub struct Config {
     pub item_size_max: usize,
     pub flush_refused: bool,
     pub verbosity: u8,
+    pub log_format: LogFormat,
     pub busy_poll: Duration,
     pub pidfile: Option<PathBuf>,
     pub port: i32,
@@ -370,30 +399,33 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
             .filter(|value| *value > 0)
             .ok_or_else(|| Misuse::new(EX_FAILURE, message))
     };
-    let connections_max = above_0(options.conn_limit, "Maximum connections must be greater than 0")?;
+    let connections_max = above_0(
+        options.conn_limit,
+        "-c: Maximum connections must be greater than 0",
+    )?;
     let requests_per_turn = above_0(
         options.max_reqs_per_event.unwrap_or(i32::MAX),
-        "Number of requests per event must be greater than 0",
+        "-R: Number of requests per event must be greater than 0",
     )?;
     let threads = match options.threads {
-        Some(threads) => above_0(threads, "Number of threads must be greater than 0")?,
+        Some(threads) => above_0(threads, "-t: Number of threads must be greater than 0")?,
         None => cpus,
     };
     if options.slab_growth_factor.partial_cmp(&1.0) != Some(std::cmp::Ordering::Greater) {
-        return Err(Misuse::new(EX_FAILURE, "Factor must be greater than 1"));
+        return Err(Misuse::new(EX_FAILURE, "-f: Factor must be greater than 1"));
     }
-    let chunk_size = above_0(options.slab_min_size, "Chunk size must be greater than 0")?;
+    let chunk_size = above_0(options.slab_min_size, "-n: Chunk size must be greater than 0")?;
     let prefix_delimiter = match options.prefix_delimiter.map(|word| word.bytes().next()) {
-        Some(None) => return Err(Misuse::new(EX_FAILURE, "No delimiter specified")),
+        Some(None) => return Err(Misuse::new(EX_FAILURE, "-D: No delimiter specified")),
         first => first.flatten(),
     };
     let napi_ids = match options.napi_ids {
-        Some(count) => above_0(count, "Maximum number of NAPI IDs must be greater than 0")?,
+        Some(count) => above_0(count, "-N: Maximum number of NAPI IDs must be greater than 0")?,
         None => 0,
     };
     if napi_ids > threads {
         let message =
-            format!("Number of napi_ids({napi_ids}) cannot be greater than number of threads({threads})");
+            format!("-N: Number of napi_ids({napi_ids}) cannot be greater than number of threads({threads})");
         return Err(Misuse::new(EX_USAGE, message));
     }
     let protocol = match options.protocol.as_deref() {
@@ -402,7 +434,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         Some("binary") => Protocol::Binary,
         Some(other) => {
             let message = format!(
-                "Invalid value for binding protocol: {other}\n -- should be one of auto, binary, or ascii"
+                "-B: Invalid value for binding protocol: {other}\n -- should be one of auto, binary, or ascii"
             );
             return Err(Misuse::new(EX_USAGE, message));
         }
@@ -494,6 +526,10 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
     Ok(Config {
         addresses,
         udp_addresses,
+        udp_trust: match options.amplify_to.is_empty() {
+            true => listen::private_networks(),
+            false => options.amplify_to,
+        },
         addresses_are_default,
         core_ports: options.core_ports,
         threads,
@@ -517,6 +553,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         item_size_max,
         flush_refused: options.disable_flush_all,
         verbosity: options.verbose.len().min(usize::from(u8::MAX)) as u8,
+        log_format: options.log_format,
         busy_poll: Duration::from_micros(options.busy_poll_us),
         pidfile: options.pidfile,
         port,
@@ -548,7 +585,7 @@ fn item_size(size: i64, memory_limit: u64) -> Result<usize, Misuse> {
     let message = match size {
         ..1024 => "-I: Item max size cannot be less than 1024 bytes.",
         _ if size as u64 > memory_limit / 2 => {
-            "-I: Cannot set item size limit higher than 1/2 of memory max."
+            "-I, -m: Cannot set item size limit higher than 1/2 of memory max."
         }
         0x4000_0001.. => "-I: Cannot set item size limit higher than a gigabyte.",
         _ => return Ok(size as usize),

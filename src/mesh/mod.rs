@@ -61,6 +61,8 @@ pub struct Place {
     pub bell: Bell,
     /// The core accepts no connections before one ends, and wants a [`Letter::Room`] then.
     pub is_closed: AtomicBool,
+    /// The core has read the last [`Letter::RollCall`]: it takes turns.
+    pub is_present: AtomicBool,
     mailbox: Sender<Letter>,
 }
 
@@ -122,6 +124,8 @@ pub enum Letter {
     Datagrams(OwnedFd),
     /// A connection has ended: there is room for another.
     Room,
+    /// Whoever reads this takes turns, and says so by [`Place::is_present`].
+    RollCall,
     /// Finish what is under way and end.
     Stop,
 }
@@ -156,6 +160,7 @@ impl Mesh {
                         shard: Lendable::new(shard),
                         bell: Bell::new(),
                         is_closed: AtomicBool::new(false),
+                        is_present: AtomicBool::new(true),
                         mailbox: sender,
                     },
                     receiver,

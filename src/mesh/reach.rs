@@ -1,6 +1,7 @@
 //! All shards as one core sees them during one turn: its own, one borrowed, and the way to the others.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use super::{Batch, Lent, Letter, Mesh, Outboxes, Wakes, Watch, witness};
 use crate::command::Reply;
@@ -78,6 +79,12 @@ impl<'m> Reach<'m> {
     /// This core's side of watching.
     pub fn watch(&mut self) -> &mut Watch {
         self.watch
+    }
+
+    /// Says that this core takes turns, to whoever has called the roll.
+    pub fn answer_roll_call(&self) {
+        let is_present = &self.mesh.place(self.me).is_present;
+        is_present.store(true, Ordering::Relaxed);
     }
 
     /// Returns a borrowed shard. Called after each connection, so that its owner waits for one at most.

@@ -97,9 +97,11 @@ impl<S: AsFd> Connection<S> {
         }
     }
 
-    /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn.
+    /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn. As memcached has it, who
+    /// comes through the file system is trusted to know what he does.
     pub(super) fn is_idle(&self, now: Seconds, timeout: u32) -> bool {
         now.since(self.last_heard) > timeout
+            && self.peer.0.is_some()
             && self.session.awaits_command()
             && self.session.output().is_empty()
             && !(self.is_sending_apart || self.ended || self.datagrams.is_some() || self.session.is_watcher())

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
-use log::debug;
+use ipnet::IpNet;
+use log::{debug, trace};
 
 use super::connection::{Connection, Plan, note, resume_later};
 use super::datagrams::{self, Datagrams, Received};
@@ -38,6 +39,7 @@ pub struct Core<S> {
     datagram_rules: Rules,
     facts: Arc<Facts>,
     tls: Option<Arc<TlsConfigs>>,
+    udp_trust: Arc<[IpNet]>,
     outboxes: Outboxes,
     waiting: Waiting,
     wakes: Wakes,
@@ -86,6 +88,8 @@ pub struct CoreParts {
     pub facts: Arc<Facts>,
     /// There with -Z.
     pub tls: Option<Arc<TlsConfigs>>,
+    /// To whom a reply by datagrams may be longer than its request.
+    pub udp_trust: Arc<[IpNet]>,
 }
 
 impl<S: Wire + AsFd> Core<S> {
@@ -101,6 +105,7 @@ impl<S: Wire + AsFd> Core<S> {
             limits,
             facts,
             tls,
+            udp_trust,
         } = parts;
         let cores = mesh.cores();
         let watch = Watch::new(me, mesh.clone(), facts.clone(), Clock::wall, rules.lines_size_max);
@@ -114,6 +119,7 @@ impl<S: Wire + AsFd> Core<S> {
             datagram_rules,
             facts,
             tls,
+            udp_trust,
             outboxes: Outboxes::new(me, cores),
             waiting: Waiting::new(cores),
             wakes: Wakes::default(),
@@ -169,6 +175,7 @@ impl<S: Wire + AsFd> Core<S> {
             datagram_rules: &self.datagram_rules,
             facts: &self.facts,
             tls: self.tls.as_deref(),
+            udp_trust: &self.udp_trust,
             is_behind: &mut self.is_behind,
             buffers: &mut self.buffers,
             counters: &mut self.counters,
@@ -323,6 +330,7 @@ impl<S: Wire + AsFd> Core<S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        trace!(">{} all was sent", id.index);
         match &mut connection.tls {
             Some(tls) => self.buffers.give(tls.take_sealed().into_buffer()),
             None => connection.session.sent_all(&mut self.buffers, &mut self.counters),
@@ -432,6 +440,7 @@ pub struct Turn<'a, S> {
     datagram_rules: &'a Rules,
     facts: &'a Facts,
     tls: Option<&'a TlsConfigs>,
+    udp_trust: &'a Arc<[IpNet]>,
     is_behind: &'a mut bool,
     buffers: &'a mut Buffers,
     counters: &'a mut Counters,
@@ -474,7 +483,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let (seed, rules, now) = (self.seed, self.datagram_rules, self.now);
         let peer = Peer(None);
         self.connections.insert(|id| Connection {
-            datagrams: Some(Box::new(Datagrams::new(socket.as_fd()))),
+            datagrams: Some(Box::new(Datagrams::new(socket.as_fd(), self.udp_trust.clone()))),
             ..Connection::new(id, socket, peer, seed, rules, now)
         })
     }
@@ -515,7 +524,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let Some(datagrams) = &connection.datagrams else {
+        let Some(datagrams) = &mut connection.datagrams else {
             return;
         };
         let session = &mut connection.session;
@@ -555,6 +564,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             return;
         };
         connection.last_heard = self.now.seconds;
+        trace!("<{} {} bytes came", id.index, bytes.len());
         match connection.tls.take() {
             Some(tls) => self.received_sealed(id, tls, bytes),
             None => self.serve(id, |session, desk| session.receive(bytes, desk)),
@@ -657,6 +667,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
                 Letter::Datagrams(socket) => arrived(self, Arrival::Datagrams(socket)),
                 // Before the loop accepts again it asks [`Core::may_accept`].
                 Letter::Room => {}
+                Letter::RollCall => self.reach.answer_roll_call(),
                 Letter::Stop => *self.is_stopping = true,
             }
         }

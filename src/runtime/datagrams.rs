@@ -12,11 +12,15 @@
 //! commands; each command's reply is a message of its own, numbered from 0, under the request's id. What cannot be sent
 //! at once is lost, as datagrams are.
 //!
-//! Who can reach such a port can have replies sent to anybody: that is why there is none unless -U asks for it.
+//! Who can reach such a port can have replies sent to anybody, by giving another's address for his own: that is why there
+//! is none unless -U asks for it, and why nobody outside the networks that are trusted (by themselves the private ones) is
+//! sent more bytes than came from there. What would be longer is not sent: the port amplifies nothing.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, getsockname, recvfrom, sendto};
 
 use crate::protocol::Word;
@@ -46,6 +50,10 @@ pub(super) struct Datagrams {
     id: [u8; 2],
     /// The port that is served here.
     own_port: Option<u16>,
+    /// To whom replies may be longer than requests.
+    trust: Arc<[IpNet]>,
+    /// Bytes that may be sent for the last request; `None` is any number.
+    allowance: Option<usize>,
     /// Where a datagram is received; empty while its request is being served from there.
     pub(super) room: Box<[u8]>,
 }
@@ -54,6 +62,11 @@ fn port(address: &SocketAddrAny) -> Option<u16> {
     SocketAddr::try_from(address.clone())
         .ok()
         .map(|address| address.port())
+}
+
+fn is_trusted(trust: &[IpNet], from: Option<&SocketAddrAny>) -> bool {
+    let from = from.and_then(|from| SocketAddr::try_from(from.clone()).ok());
+    from.is_some_and(|from| trust.iter().any(|network| network.contains(&from.ip())))
 }
 
 /// What was received.
@@ -67,8 +80,10 @@ pub(super) enum Received {
 }
 
 impl Datagrams {
-    pub(super) fn new(socket: BorrowedFd<'_>) -> Datagrams {
+    pub(super) fn new(socket: BorrowedFd<'_>, trust: Arc<[IpNet]>) -> Datagrams {
         Datagrams {
+            trust,
+            allowance: Some(0),
             from: None,
             id: [0; 2],
             own_port: getsockname(socket).ok().and_then(|own| port(&own)),
@@ -89,6 +104,7 @@ impl Datagrams {
             _ if from.as_ref().and_then(port) == self.own_port => Received::Nonsense,
             [id, id_low, _, _, 0, 1, _, _, _, ..] => {
                 self.id = [*id, *id_low];
+                self.allowance = (!is_trusted(&self.trust, from.as_ref())).then_some(size);
                 self.from = from;
                 Received::Request(HEADER_SIZE..size)
             }
@@ -102,9 +118,16 @@ impl Datagrams {
     }
 
     /// Sends one command's reply; returns how many bytes went.
-    pub(super) fn reply(&self, socket: BorrowedFd<'_>, reply: &[u8]) -> u64 {
+    pub(super) fn reply(&mut self, socket: BorrowedFd<'_>, reply: &[u8]) -> u64 {
         let Some(from) = &self.from else { return 0 };
         let parts = reply.chunks(PART_SIZE_MAX);
+        if let Some(allowance) = &mut self.allowance {
+            let size = reply.len() + parts.len() * HEADER_SIZE;
+            let Some(left) = allowance.checked_sub(size) else {
+                return 0;
+            };
+            *allowance = left;
+        }
         let count = (parts.len() as u16).to_be_bytes();
         let mut datagram = [0; HEADER_SIZE + PART_SIZE_MAX];
         let mut sent = 0;

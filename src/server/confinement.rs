@@ -28,7 +28,7 @@ pub(super) enum Duty {
     Core,
     /// Waits for signals; reads files anew, and ends the server.
     Main,
-    /// Wakes the cores once a second.
+    /// Wakes the cores now and then: the ticker, the watchdog.
     Ticker,
     /// Asks for the published ring: a file, DNS, other servers.
     Fleet,
@@ -67,7 +67,9 @@ impl Confinement {
         }
         #[cfg(feature = "glommio")]
         if self.kind == Kind::Glommio {
-            return Err("-o drop_privileges: not with --io glommio, whose system calls are not listed".to_owned());
+            return Err(
+                "-o drop_privileges: not with --io glommio, whose system calls are not listed".to_owned(),
+            );
         }
         let program = self.program(duty);
         let applied = program.and_then(|program| apply_filter(&program));

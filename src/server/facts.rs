@@ -52,7 +52,7 @@ pub(super) fn gather(
         fleet,
         shut_down,
         misbehave,
-        log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),
+        log_at: |verbosity| log::set_max_level(super::logging::level(verbosity)),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who the process is, and what it may: `-u`, `-r`, `-k`.
 
-use log::warn;
+use log::{Level, warn};
 use nix::errno::Errno;
 use nix::unistd::{User, geteuid, getuid, initgroups, setgid, setuid};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Refusal;
+use super::logging::say;
 
 const EX_USAGE: u8 = 64;
 const EX_NOUSER: u8 = 67;
@@ -68,6 +69,9 @@ pub(super) fn allow_core_files() -> Result<(), Refusal> {
 /// `-k`: nothing is swapped out, now or later. The server works without, too.
 pub(super) fn lock_memory() {
     if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
-        eprintln!("warning: -k invalid, mlockall() failed: {error}");
+        say(
+            Level::Warn,
+            &format!("warning: -k invalid, mlockall() failed: {error}"),
+        );
     }
 }

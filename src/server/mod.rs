@@ -8,10 +8,14 @@ mod daemon;
 mod facts;
 mod fleet;
 mod identity;
+mod inherited;
 mod listen;
+mod logging;
 mod pid_file;
 mod port_file;
+mod supervisor;
 mod ticker;
+mod watchdog;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
@@ -34,7 +38,12 @@ use crate::session::statistics::{Certificates as _, Facts};
 use crate::shard::{self, Shard};
 use certificates::Certificates;
 use confinement::{Confinement, Duty};
+use listen::Listening;
+use supervisor::Supervisor;
 use ticker::Ticker;
+use watchdog::Watchdog;
+
+pub use logging::{say, start as start_log};
 
 /// Why a server did not start: what to say, and the process's exit code (sysexits.h, as memcached has it).
 pub struct Refusal {
@@ -63,16 +72,6 @@ impl Refusal {
     }
 }
 
-/// What the log says with so many -v.
-pub fn log_level(verbosity: u32) -> log::LevelFilter {
-    match verbosity {
-        0 => log::LevelFilter::Warn,
-        1 => log::LevelFilter::Info,
-        2 => log::LevelFilter::Debug,
-        _ => log::LevelFilter::Trace,
-    }
-}
-
 /// Bytes of a page of item memory.
 const PAGE_SIZE: usize = 64 * 1024;
 
@@ -81,6 +80,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     for note in &config.notes {
         warn!("{note}");
     }
+    let supervisor = Supervisor::of_environment();
+    let watchdog_interval = supervisor::watchdog_interval();
+    let inherited = inherited::take(config)?;
     raise_descriptor_limit(config)?;
     if config.core_files {
         identity::allow_core_files()?;
@@ -96,13 +98,20 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         None => None,
     };
     let kind = event_loop(config.io)?;
-    let listening = listen::open(config).map_err(Refusal::os)?;
+    let listening = match inherited {
+        Some(inherited) => inherited,
+        None => listen::open(config).map_err(Refusal::os)?,
+    };
     let mut listeners: Vec<Vec<Listener>> = (0..config.threads)
         .map(|me| core_listeners(config, me))
         .collect::<Result<_, _>>()?;
-    let datagrams = listening.datagrams;
+    let Listening {
+        sockets,
+        datagrams,
+        taken,
+    } = listening;
     // The first core accepts and deals to all: that is even, whatever the number of connections.
-    listeners[0].extend(listening.sockets.into_iter().map(|(socket, entrance)| Listener {
+    listeners[0].extend(sockets.into_iter().map(|(socket, entrance)| Listener {
         socket,
         shared: true,
         entrance,
@@ -119,7 +128,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     let mut signals = signal_hook::iterator::Signals::new(SIGNALS)
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
-    let member = member(config, &listening.taken);
+    let member = member(config, &taken);
     let facts = facts::gather(config, &listeners, member.for_sessions(), certificates.clone());
     let confinement = Confinement::of(config, kind);
     let nudge = member
@@ -133,8 +142,16 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         (credentials.clone(), certificates.clone()),
         facts,
     )?;
+    let watchdog = watchdog_interval
+        .map(|interval| {
+            let (mesh, wakers) = (cores.mesh.clone(), cores.wakers.clone());
+            let confine = move || confinement.confine(Duty::Ticker);
+            Watchdog::start(interval, supervisor.clone(), mesh, wakers, confine)
+        })
+        .transpose()
+        .map_err(|error| Refusal::os(format!("thread: {error}")))?;
     // Whoever waits for these files finds a server that listens on every port.
-    if let Err(error) = port_file::write(&listening.taken) {
+    if let Err(error) = port_file::write(&taken) {
         warn!("the port file could not be written: {error}");
     }
     if let Some(path) = &config.pidfile
@@ -145,11 +162,14 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             path.display()
         );
     }
-    for (transport, address) in &listening.taken {
+    for (transport, address) in &taken {
         info!("listening on {transport} {address}, {} cores", config.threads);
         if *transport == "UDP" && !address.ip().is_loopback() {
+            let networks: Vec<String> = config.udp_trust.iter().map(ToString::to_string).collect();
             warn!(
-                "whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall"
+                "whoever can reach UDP {address} can have replies sent to others: keep it behind a firewall; outside of \
+                 {} none is longer than its request (--amplify-to)",
+                networks.join(",")
             );
         }
     }
@@ -158,9 +178,12 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     if confinement.is_wanted {
         info!("every thread is confined to the system calls that it needs");
     }
+    let status = status(config, kind, &taken);
+    supervisor.ready(&status);
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
+                supervisor.reloading();
                 nudge.nudge();
                 if let (Some(file), Some(credentials)) = (&config.auth_file, &credentials) {
                     read_passwords_anew(file, config.sasl, credentials);
@@ -168,12 +191,17 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
                 if let Some(certificates) = &certificates {
                     read_certificates_anew(certificates);
                 }
+                supervisor.ready(&status);
             }
             _ => {
                 say_goodbye(signal);
                 break;
             }
         }
+    }
+    supervisor.stopping();
+    if let Some(watchdog) = watchdog {
+        watchdog.stop();
     }
     cores.stop();
     if let Some(path) = config.pidfile.as_ref().filter(|_| config.daemon) {
@@ -214,6 +242,19 @@ fn glommio_loop() -> Result<Kind, Refusal> {
     })
 }
 
+/// One line for `systemctl status`.
+fn status(config: &Config, kind: Kind, taken: &[(&'static str, std::net::SocketAddr)]) -> String {
+    let ports: Vec<String> = taken
+        .iter()
+        .map(|(transport, address)| format!("{transport} {address}"))
+        .collect();
+    let ports = match ports.is_empty() {
+        true => "a unix socket".to_owned(),
+        false => ports.join(", "),
+    };
+    format!("{} cores serve by {} on {ports}", config.threads, kind.name())
+}
+
 /// Takes what the file says now; if it makes no sense, what it said before still holds.
 fn read_passwords_anew(file: &std::path::Path, is_sasl: bool, credentials: &Credentials) {
     match auth_file::read(file, is_sasl) {
@@ -235,7 +276,7 @@ fn read_certificates_anew(certificates: &Certificates) {
 /// In memcached's words.
 fn say_goodbye(signal: i32) {
     match signal {
-        SIGUSR1 => eprintln!("Gracefully stopping"),
+        SIGUSR1 => say(log::Level::Info, "Gracefully stopping"),
         SIGINT => info!("Signal handled: Interrupt."),
         _ => info!("Signal handled: Terminated."),
     }
@@ -303,6 +344,7 @@ impl Cores {
                 limits: limits(config),
                 facts: facts.clone(),
                 tls: certificates.as_ref().map(|certificates| certificates.configs()),
+                udp_trust: config.udp_trust.clone().into(),
             };
             let parts = LoopParts {
                 core,
@@ -457,16 +499,10 @@ fn rules(config: &Config, credentials: Option<Arc<Credentials>>) -> Rules {
 }
 
 fn limits(config: &Config) -> Limits {
-    // As memcached has it: who comes through the file system is trusted to know what he does.
-    let is_network = !matches!(config.addresses.first(), Some(Address::Unix(..)));
     Limits {
         connections_max: config.connections_max,
         turns_away: config.extended.maxconns_fast,
-        idle_timeout: if is_network {
-            config.extended.idle_timeout
-        } else {
-            0
-        },
+        idle_timeout: config.extended.idle_timeout,
     }
 }
 

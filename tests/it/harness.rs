@@ -183,6 +183,16 @@ impl Server {
 
     /// Sends a signal and waits for the end: how it ended, and how long that took.
     pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Duration) {
+        self.end(signal)
+    }
+
+    /// As `stop`: how it ended, and all it has said.
+    pub(crate) fn last_words(mut self, signal: Signal) -> (ExitStatus, String) {
+        let (status, _) = self.end(signal);
+        (status, self.said())
+    }
+
+    fn end(&mut self, signal: Signal) -> (ExitStatus, Duration) {
         let asked = Instant::now();
         self.signal(signal);
         let status = self.wait_for_end();

@@ -342,7 +342,77 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["-o", "watcher_logbuf_size=x"], 1, "watcher_logbuf_size"),
     (&["-o", "worker_logbuf_size=x"], 1, "worker_logbuf_size"),
     (&["-o", "read_buf_mem_limit=x"], 1, "read_buf_mem_limit"),
+    (&["-o", "slab_automove_freeratio=x"], 1, "slab_automove_freeratio"),
+    (&["-o", "slab_sizes"], 1, "slab_sizes"),
+    (&["-o", "ssl_verify_mode=4"], 1, "ssl_verify_mode"),
+    (&["-o", "ssl_min_version=4"], 1, "ssl_min_version"),
+    (&["-o", "ssl_keyformat=x"], 1, "ssl_keyformat"),
+    (&["-o", "ssl_wbuf_size=x"], 1, "ssl_wbuf_size"),
+    (&["-o", "ssl_key"], 1, "ssl_key"),
+    (&["-o", "ssl_chain_cert"], 1, "ssl_chain_cert"),
+    (&["-o", "ssl_ca_cert"], 1, "ssl_ca_cert"),
+    (&["-o", "ssl_ciphers"], 1, "ssl_ciphers"),
 ];
+
+/// Options of our own, as clap says it, with memcached's code for what it does not know; and memcached's where Debian's
+/// (1.6.18) has another code than 1.6.45, or another build.
+const REFUSED_OWN: &[(&[&str], i32, &str)] = &[
+    (&["-U", "65536", "-p", "-1"], 71, "no such port"),
+    (&["-S"], 64, "-S needs MEMCACHED_SASL_PWDB"),
+    (
+        &["-S", "-U", "1"],
+        64,
+        "Cannot enable UDP while using binary SASL",
+    ),
+    (
+        &["-S", "-B", "ascii"],
+        64,
+        "You cannot allow the ASCII protocol while using SASL",
+    ),
+    (&["-Z", "-p", "0"], 64, "You cannot enable SSL without a TCP port"),
+    (&["-Z"], 64, "Error loading the certificate chain"),
+    (&["-o", "slab_chunk_max=1025"], 1, "slab_chunk_max"),
+    (&["--io", "kqueue"], 1, "--io <LOOP>"),
+    (&["--log-format", "xml"], 1, "--log-format <FORM>"),
+    (&["--eviction", "random"], 1, "--eviction <POLICY>"),
+    (&["--core-ports", "70000"], 1, "--core-ports <BASE>"),
+    (&["--busy-poll-us", "x"], 1, "--busy-poll-us <US>"),
+    (&["--amplify-to", "10.0.0.0"], 1, "--amplify-to <NETS>"),
+    (&["--config", "/no/such/file"], 64, "--config /no/such/file"),
+];
+
+#[test]
+fn what_only_ringcached_knows_is_refused_alike() {
+    if testing_memcached() {
+        return skip("own options", "only ringcached has them");
+    }
+    for (words, code, text) in REFUSED_OWN {
+        let ours = run(&binary_under_test(), words);
+        assert_eq!(Some(*code), ours.status.code(), "{words:?}: {}", said(&ours));
+        assert!(said(&ours).contains(text), "{words:?}: {}", said(&ours));
+        check_that_it_is_named(words, &said(&ours));
+    }
+}
+
+/// Every refusal names the option that is wrong, as it was typed, or the place that it names.
+#[track_caller]
+fn check_that_it_is_named(words: &[&str], text: &str) {
+    let option = words[0].split([' ', '=']).next().expect("an option");
+    let names: Vec<&str> = match option {
+        // Which of the sub-options is wrong.
+        "-o" => words[1].split([',', '=']).collect(),
+        "-p" | "-U" => vec!["port"],
+        "-l" => vec!["interface"],
+        "-s" => vec!["unix socket"],
+        "-Y" => vec!["auth"],
+        "-S" => vec!["sasl"],
+        "-Z" => vec!["ssl", "certificate"],
+        other => vec![other],
+    };
+    let text = text.to_lowercase();
+    let is_named = names.iter().any(|name| text.contains(&name.to_lowercase()));
+    assert!(is_named, "{words:?}: {text}");
+}
 
 #[test]
 fn what_memcached_refuses_is_refused_with_its_code() {
@@ -356,6 +426,7 @@ fn what_memcached_refuses_is_refused_with_its_code() {
         assert_eq!(Some(*code), ours.status.code(), "{words:?}: {}", said(&ours));
         if !testing_memcached() {
             assert!(said(&ours).contains(text), "{words:?}: {}", said(&ours));
+            check_that_it_is_named(words, &said(&ours));
         }
         if let Some(memcached) = &memcached {
             let theirs = run(memcached, words);

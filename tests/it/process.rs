@@ -1,12 +1,12 @@
 //! The process: how it starts, what its options mean, how it ends, and what it costs when nobody asks.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
@@ -278,13 +278,83 @@ fn without_what_glommio_needs_it_says_so_and_ends() {
         "{words:?}"
     );
     let refused = Server::launch_with(&binary_under_test(), &options, |command| {
-        sandbox::limit_locked_memory(command, 64 * 1024);
+        sandbox::limit(command, &[(Resource::Memlock, 64 << 10)]);
     });
     let words = refused_in_one_line(refused, 71);
     assert!(
         words.contains("glommio") && words.contains("64 KiB") && words.contains("ulimit -l"),
         "{words:?}"
     );
+}
+
+/// The limits of a shell that nobody has tuned, and of `-c` by itself: the rings fit, and `-k` is a warning.
+#[test]
+fn small_limits_are_survived() {
+    if testing_memcached() {
+        return skip("small limits", "memcached has no use for io_uring");
+    }
+    const LIMITS: &[(Resource, u64)] = &[(Resource::Memlock, 64 << 10), (Resource::Nofile, 1024)];
+    for options in [&["-t", "4"][..], &["-t", "4", "-k", "-c", "1000"]] {
+        let small = |command: &mut std::process::Command| sandbox::limit(command, LIMITS);
+        let server = Server::launch_with(&binary_under_test(), options, small).expect("it does not start");
+        server
+            .connect()
+            .check("set a 0 0 1\n1\nget a\n", "STORED\nVALUE a 0 1\n1\nEND\n");
+        let said = server.said();
+        let about: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.contains("share") && !line.contains("serving by epoll"))
+            .collect();
+        assert_eq!(
+            options.len() / 2,
+            about.len(),
+            "one clear line for each limit, not {said}"
+        );
+        assert!(about[0].contains("file descriptors"), "{said}");
+        assert_eq!(
+            options.contains(&"-k"),
+            said.contains("-k invalid, mlockall() failed"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused_as_memcached_refuses_them() {
+    const LIMITS: &[(Resource, u64)] = &[(Resource::Memlock, 64 << 10), (Resource::Nofile, 1024)];
+    let small = |command: &mut std::process::Command| sandbox::limit(command, LIMITS);
+    let refused = Server::launch_with(&binary_under_test(), &["-c", "4096"], small);
+    let said = refused
+        .err()
+        .expect("it started with fewer descriptors than connections");
+    assert!(said.starts_with("exit status: 71: "), "{said}");
+    assert_eq!(1, said.trim_end().lines().count(), "one clear line, not {said}");
+    assert!(said.contains("failed to set rlimit for open files"), "{said}");
+}
+
+/// Whoever comes when there are no descriptors waits; he is served when others have gone, and nobody else is harmed.
+#[test]
+fn it_lives_without_descriptors() {
+    if testing_memcached() {
+        return;
+    }
+    const LIMITS: &[(Resource, u64)] = &[(Resource::Nofile, 64)];
+    let small = |command: &mut std::process::Command| sandbox::limit(command, LIMITS);
+    let server = Server::launch_with(&binary_under_test(), &["-t", "2", "-c", "64"], small).expect("start");
+    let mut first = server.connect();
+    first.set("a", b"1");
+    let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("mn\r\n"));
+    for _ in 0..100 {
+        assert_eq!(Some(b"1".to_vec()), first.get("a"), "who was there is served");
+    }
+    // Of those who go, each makes room for one.
+    while !clients.is_empty() {
+        let mut client = clients.remove(0);
+        let answer = String::from_utf8(client.exact(4)).expect("text");
+        assert!(["MN\r\n", "ERRO"].contains(&&*answer), "{answer}");
+    }
+    server.connect().check("get a\n", "VALUE a 0 1\n1\nEND\n");
 }
 
 #[test]
@@ -295,6 +365,41 @@ fn a_port_that_is_taken_ends_it() {
     let second = Server::launch(&binary_under_test(), &["-p", &port]);
     let said = second.err().expect("two servers on one port");
     assert!(said.to_lowercase().contains("address already in use"), "{said}");
+    assert!(said.starts_with("exit status: 71: "), "{said}");
+    first.connect().check("mn\n", "MN\n");
+}
+
+/// As behind a server that was killed: the kernel clears up in its own time, and meanwhile the port is nobody's.
+#[test]
+fn a_port_that_becomes_free_is_waited_for() {
+    if testing_memcached() {
+        return skip("a port that becomes free", "memcached does not wait");
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("address").port();
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let started = std::thread::spawn(move || Server::launch_at(&binary_under_test(), address, &[]));
+    // By then it has found the port taken; where it is slower to start, this test shows nothing.
+    let (_keep, never) = std::sync::mpsc::channel::<()>();
+    let _ = never.recv_timeout(Duration::from_millis(300));
+    drop(listener);
+    let server = started.join().expect("the start").expect("it did not wait");
+    server.connect().check("mn\n", "MN\n");
+}
+
+#[test]
+fn a_killed_server_is_in_nobodys_way() {
+    let mut server = Server::start(&["-t", "2", "-c", "2000"]);
+    for round in 0..10 {
+        // The more there is to clear up, the longer the kernel takes.
+        let clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, server.port());
+        drop(server);
+        server = Server::launch_at(&binary_under_test(), address, &["-t", "2", "-c", "2000"])
+            .unwrap_or_else(|said| panic!("round {round}: {said}"));
+        server.connect().check("mn\n", "MN\n");
+        drop(clients);
+    }
 }
 
 #[test]

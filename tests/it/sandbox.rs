@@ -1,14 +1,41 @@
-//! A child that may not use io_uring: the situation in containers, made with a seccomp filter of four instructions. And
-//! one that may lock little memory, as in those of old.
+//! A child that may do less than we may: no io_uring (the situation in containers, made with a seccomp filter of four
+//! instructions), little of what the system limits.
 
 #![expect(
     unsafe_code,
-    reason = "prctl and pre_exec have no safe name; the filter must be installed between fork and exec"
+    reason = "prctl and pre_exec have no safe name; filter and limits must be set between fork and exec"
 )]
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+/// The user whom Linux has for those who own nothing.
+const NOBODY: u32 = 65534;
+
+/// Gives the child these limits, soft and hard alike. A child of root becomes nobody, whom limits bind.
+pub(crate) fn limit(command: &mut Command, limits: &'static [(Resource, u64)]) {
+    if rustix::process::getuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let set = move || {
+        for &(resource, limit) in limits {
+            let limit = Some(limit);
+            setrlimit(
+                resource,
+                Rlimit {
+                    current: limit,
+                    maximum: limit,
+                },
+            )?;
+        }
+        Ok(())
+    };
+    // SAFETY: `set` makes system calls; it neither allocates nor locks.
+    unsafe { command.pre_exec(set) };
+}
 
 /// Offset of the system call's number in `struct seccomp_data`.
 const SECCOMP_DATA_NR: u32 = 0;
@@ -44,21 +71,4 @@ pub(crate) fn deny_io_uring(command: &mut Command) {
     };
     // SAFETY: `install` calls prctl and reads errno; it neither allocates nor locks.
     unsafe { command.pre_exec(install) };
-}
-
-/// Sets the child's limit on locked memory.
-#[cfg(feature = "glommio")]
-pub(crate) fn limit_locked_memory(command: &mut Command, bytes: u64) {
-    let set = move || {
-        let limit = rustix::process::Rlimit {
-            current: Some(bytes),
-            maximum: Some(bytes),
-        };
-        Ok(rustix::process::setrlimit(
-            rustix::process::Resource::Memlock,
-            limit,
-        )?)
-    };
-    // SAFETY: `set` makes one system call; it neither allocates nor locks.
-    unsafe { command.pre_exec(set) };
 }

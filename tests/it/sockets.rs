@@ -99,6 +99,22 @@ fn accepted_sockets_have_memcacheds_options() {
 }
 
 #[test]
+fn as_many_may_wait_as_was_asked_for() {
+    let Some(ss) = crate::harness::find_program("ss") else {
+        return skip("-b", "no ss, which shows the queue of a listener");
+    };
+    for (options, want) in [(&[][..], "1024"), (&["-b", "77"], "77")] {
+        let server = Server::start(options);
+        let mut command = std::process::Command::new(&ss);
+        command.args(["-Hltn", &format!("sport = :{}", server.port())]);
+        let output = command.output().expect("ss");
+        let text = String::from_utf8_lossy(&output.stdout);
+        // LISTEN, those who wait, and how many may.
+        assert_eq!(Some(want), text.split_whitespace().nth(2), "{options:?}: {text}");
+    }
+}
+
+#[test]
 fn a_unix_socket_with_a_mode() {
     let folder = scratch_folder();
     let path = folder.join("socket");

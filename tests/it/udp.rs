@@ -243,3 +243,25 @@ fn its_sockets_are_shown() {
         );
     }
 }
+
+/// By giving another's address for his own, somebody can have replies sent there: never more than he sent himself.
+#[test]
+fn it_amplifies_nothing() {
+    if testing_memcached() {
+        return;
+    }
+    // Loopback is trusted by itself; here only another network is.
+    let (_server, mut client, asker) = start(&["-t", "2", "--amplify-to", "10.0.0.0/8,fd00::/8"]);
+    client.set("a", b"1");
+    client.set("large", &pattern(5000, 1));
+    // A reply is as long as its request, or there is none: this one's is one byte longer.
+    let padded = |blanks: usize| format!("get{} a\n", " ".repeat(blanks));
+    let reply = "VALUE a 0 1\n1\nEND\n";
+    let enough = spell(reply).len() - spell(&padded(0)).len();
+    asker.check(7, &padded(enough), &[reply]);
+    asker.check(7, &padded(enough - 1), &[]);
+    asker.check(7, "get large\n", &[]);
+    asker.check(7, "stats\n", &[]);
+    // All replies to one datagram together: a header each makes them longer than the commands.
+    asker.check(7, "mn\nmn\nmn\nmn\nmn\nmn\nmn\nmn\n", &["MN\n"; 3]);
+}

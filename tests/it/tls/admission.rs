@@ -1,14 +1,15 @@
 //! Who is let in, and who is not: certificates, versions, what is no TLS, and handshakes without an end.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 
 use super::{Authority, Identity, Secure, VERSIONS, at, connect, path_of, without_memory};
-use crate::harness::{Client, Server, as_whoever_runs_this, binary_under_test};
+use crate::harness::{Client, Server, as_whoever_runs_this, binary_under_test, testing_memcached};
+use crate::supervision::{activate, copy};
 
 /// On 127.0.0.1 what the options say, on 2 no TLS, on 3 without clients' certificates, on 4 with them.
 const ALL_ENTRANCES: [&str; 2] = ["-l", "notls:127.0.0.2,btls:127.0.0.3,mtls:127.0.0.4"];
@@ -55,6 +56,30 @@ fn each_entrance_asks_for_what_it_says() {
         assert!(plain.ask("version").starts_with("VERSION "));
         assert!(plain.stat("ssl_handshake_errors") >= 6, "those of mtls");
     }
+}
+
+/// A socket of systemd's says by its name what a prefix of -l says.
+#[test]
+fn a_socket_that_is_handed_over_has_its_entrance_by_its_name() {
+    if testing_memcached() {
+        return;
+    }
+    let authority = Authority::new("handed-over");
+    authority.install(&authority.server());
+    let [named, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let addresses = [&named, &other].map(|socket| socket.local_addr().expect("address"));
+    let options = authority.options();
+    let options = options.each_ref().map(String::as_str);
+    let names = |command: &mut std::process::Command| {
+        command.env("LISTEN_FDNAMES", "notls:ringcached.socket");
+    };
+    let _server = activate([copy(Ok(named)), copy(Ok(other))], &options, names).expect("start");
+    assert!(
+        Client::connect(addresses[0])
+            .ask("version")
+            .starts_with("VERSION ")
+    );
+    admission(&authority, addresses[1], None, true);
 }
 
 /// The client has a word in it, too.
