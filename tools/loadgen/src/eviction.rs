@@ -172,7 +172,8 @@ fn measure(
     let evictions = server.statistic("evictions")?;
     let cpu = crate::process::cpu_time(pid)?.run;
     let harvest = bench.set_range(workload, catalogue, keys)?;
-    let cpu = crate::process::cpu_time(pid)?.run - cpu;
+    // Threads that have ended take their time with them.
+    let cpu = crate::process::cpu_time(pid)?.run.saturating_sub(cpu);
     let evicted = server.statistic("evictions")?.saturating_sub(evictions);
     let seconds = harvest.measured.max(Duration::from_nanos(1)).as_secs_f64();
     Ok(Rate {

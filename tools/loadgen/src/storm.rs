@@ -224,9 +224,11 @@ impl StormArgs {
             )
         });
         let words = format!(
-            "--connections {} --pipeline 1000 --busy-poll --keys 10000 --key-size {KEY_SIZE} --value-size {} --rate {} \
+            "--connections {} --pipeline 1000 {} --keys 10000 --key-size {KEY_SIZE} --value-size {} --rate {} \
              --warm-up {WARM_UP} --seconds {} --seed {round} {}",
             self.connections * if storm.is_some() { 2 } else { 1 },
+            // On a CPU that it shares the client would take the server's time.
+            if self.share_cpus { "" } else { "--busy-poll" },
             self.value_size,
             self.gets,
             self.seconds,

@@ -381,13 +381,13 @@ fn sets_evict_in_full_memory_and_in_its_storm() {
         (0.0, 0.0, 1.0)
     );
     let servers = [server_command("few", "LOADGEN_TEST_ITEMS=20000")];
-    let words = format!("storm {alone} --seconds 0.3 --gets 1000 --sets 2000 --connections 2");
+    let words = format!("storm {alone} --seconds 1 --gets 1000 --sets 2000 --connections 2");
     let result = run_servers(&words, &servers);
     let round = &result[0]["rounds"][0];
     for kind in ["quiet", "overwriting", "quiet_full", "evicting"] {
         let figure = |name: &str| round[kind][name].as_f64().expect("a number");
         let storms = matches!(kind, "overwriting" | "evicting");
-        assert_eq!(figure("sets_per_second") > 500.0, storms, "{round}");
+        assert_eq!(figure("sets_per_second") > 0.0, storms, "{round}");
         assert_eq!(figure("evictions_per_set") > 0.1, kind == "evicting", "{round}");
         assert!(figure("p50") > 0.0 && figure("hit_ratio") > 0.5, "{round}");
     }
