@@ -10,7 +10,7 @@ use ringcached::shard::{Counters, Settings, Shard};
 use ringcached::time::{Exptime, Now, Seconds};
 
 use crate::policy::Policy;
-use crate::trace::{self, Access};
+use traces::trace::{self, Access};
 
 /// A cache of objects.
 pub(crate) trait Cache {
@@ -364,7 +364,7 @@ impl Cache for Real {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Trace;
+    use traces::trace::Trace;
 
     fn misses(cache: &mut Real, keys: impl IntoIterator<Item = u64>) -> u64 {
         let mut outcome = Outcome::default();

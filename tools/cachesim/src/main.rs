@@ -8,14 +8,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod cache;
-mod chart;
-mod formats;
 mod policy;
 mod random;
 mod replay;
 mod shift;
 mod skew;
-mod trace;
 
 /// Counts the misses of caches: of ringcached's own shard code, and of other eviction policies beside it.
 #[derive(Parser)]

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use ringcached::shard::{Eviction, Settings};
+use traces::chart;
+use traces::formats::{self, Format};
+use traces::trace::Trace;
 
 use crate::cache::{Book, Cache, Outcome, Real, Sizing, serve};
-use crate::chart;
-use crate::formats::{self, Format};
 use crate::policy::Reference;
-use crate::trace::Trace;
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
@@ -213,7 +213,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 })
                 .collect(),
         });
-        let drawing = chart::draw(&panels.collect::<Vec<_>>())?;
+        let axes = chart::Axes {
+            x: "cache, % of the keys",
+            y: "miss ratio",
+            logarithmic: true,
+            rising: false,
+        };
+        let drawing = chart::draw(&panels.collect::<Vec<_>>(), &axes)?;
         std::fs::write(path, drawing).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

@@ -55,6 +55,17 @@ enum Sizes {
     Table(Vec<u32>),
 }
 
+/// What a key needs to tell so many from each other.
+fn key_size_min(count: u64) -> usize {
+    1 + (count - 1).max(1).ilog10() as usize + 1
+}
+
+/// A row of [`Sizes::Table`].
+fn pack(key_size_min: usize, key_size: usize, value_size: usize) -> u32 {
+    let key_size = key_size.clamp(key_size_min, KEY_SIZE_MAX);
+    (value_size.min(VALUE_SIZE_MAX) as u32) << 8 | key_size as u32
+}
+
 /// All keys of a run with the sizes of their values.
 pub(crate) struct Catalogue {
     count: u64,
@@ -67,8 +78,7 @@ impl Catalogue {
         if count == 0 || count > 1 << 32 {
             return Err("--keys must be from 1 to 4294967296".into());
         }
-        let key_size_min = 1 + (count - 1).max(1).ilog10() as usize + 1;
-        let clamp_key = |size: usize| size.clamp(key_size_min, KEY_SIZE_MAX);
+        let key_size_min = key_size_min(count);
         if let SizeLaw::Fixed(size) | SizeLaw::Range(size, _) = key
             && size < key_size_min
         {
@@ -89,14 +99,27 @@ impl Catalogue {
             (key, value) => {
                 let sizes = |index| {
                     let mut random = Random::new(mix(index, 0x5157));
-                    let key_size = clamp_key(key.draw_key(&mut random));
-                    let value_size = value.draw_value(&mut random).min(VALUE_SIZE_MAX);
-                    (value_size as u32) << 8 | key_size as u32
+                    let key_size = key.draw_key(&mut random);
+                    pack(key_size_min, key_size, value.draw_value(&mut random))
                 };
                 Sizes::Table((0..count).map(sizes).collect())
             }
         };
         Ok(Catalogue { count, sizes })
+    }
+
+    /// Keys of these sizes, with values of these sizes, as far as they can be had.
+    pub(crate) fn of_sizes(sizes: Vec<(usize, usize)>) -> Result<Catalogue, String> {
+        let count = sizes.len() as u64;
+        if count == 0 {
+            return Err("there are no keys".into());
+        }
+        let key_size_min = key_size_min(count);
+        let pack = |(key_size, value_size)| pack(key_size_min, key_size, value_size);
+        Ok(Catalogue {
+            count,
+            sizes: Sizes::Table(sizes.into_iter().map(pack).collect()),
+        })
     }
 
     /// Number of keys.

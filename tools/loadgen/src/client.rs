@@ -7,6 +7,7 @@
 //! connection with room, late if there is none, and its latency counts from when it was due.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -50,6 +51,52 @@ pub(crate) struct Traffic {
     pub(crate) gap: Option<f64>,
     /// Exponential instead of equal gaps.
     pub(crate) poisson: bool,
+    /// Sets besides (open loop).
+    pub(crate) storm: Option<Storm>,
+}
+
+/// Sets on a schedule of their own, over the first of the connections, which carry nothing else.
+#[derive(Clone, Debug)]
+pub(crate) struct Storm {
+    pub(crate) connections: usize,
+    /// Mean nanoseconds between its sets, on one thread.
+    pub(crate) gap: f64,
+    /// Its keys: the law's, counted from here.
+    pub(crate) first: u64,
+    pub(crate) keys: KeyLaw,
+}
+
+/// The requests of an open loop: when the next is due, and whose turn it is.
+struct Schedule {
+    /// Mean nanoseconds between requests.
+    gap: f64,
+    /// Nanoseconds since the epoch.
+    due: f64,
+    connections: Range<usize>,
+    /// The connection whose turn it is; within `connections`.
+    cursor: usize,
+    is_storm: bool,
+}
+
+impl Traffic {
+    /// Over so many connections.
+    fn schedules(&self, connections: usize) -> Vec<Schedule> {
+        let Some(gap) = self.gap else { return vec![] };
+        let stormy = self.storm.as_ref().map_or(0, |storm| storm.connections);
+        let schedule = |gap, connections: Range<usize>, is_storm| Schedule {
+            gap,
+            due: 0.0,
+            cursor: connections.start,
+            connections,
+            is_storm,
+        };
+        let storm = self.storm.as_ref();
+        let storm = storm.map(|storm| schedule(storm.gap, 0..stormy, true));
+        [schedule(gap, stormy..connections, false)]
+            .into_iter()
+            .chain(storm)
+            .collect()
+    }
 }
 
 /// When a thread stops.
@@ -86,9 +133,8 @@ pub(crate) struct Client<'a> {
     budget: u64,
     /// The next key to set in order, instead of drawing (`Until::AllSet`).
     in_order: Option<u64>,
-    /// When the next request is due (open loop), as nanoseconds since the epoch.
-    due: f64,
-    cursor: usize,
+    /// The workload's requests, and those of its storm; empty in a closed loop.
+    schedules: Vec<Schedule>,
     /// Connections with something new in this turn, and whether they are in the list already.
     touched: Vec<u32>,
     is_touched: Vec<bool>,
@@ -129,8 +175,7 @@ impl<'a> Client<'a> {
             epoch: Instant::now(),
             budget: u64::MAX,
             in_order: None,
-            due: 0.0,
-            cursor: 0,
+            schedules: traffic.schedules(count),
             touched: Vec::with_capacity(count),
             is_touched: vec![false; count],
             again: &[],
@@ -202,8 +247,12 @@ impl<'a> Client<'a> {
         }
         mark();
         let measured = Duration::from_nanos(now - measuring_since.unwrap_or(0));
-        let late = end.min(now) as f64 - self.due;
-        let overdue = self.traffic.gap.map_or(0, |gap| (late / gap).max(0.0) as u64);
+        let late = |schedule: &Schedule| (end.min(now) as f64 - schedule.due) / schedule.gap;
+        let overdue = self
+            .schedules
+            .iter()
+            .map(|schedule| late(schedule).max(0.0) as u64)
+            .sum();
         let tally = self.tally.clone();
         let partial_sends = self.ring.partial_sends();
         self.drain()?;
@@ -314,7 +363,7 @@ impl<'a> Client<'a> {
     fn write(&mut self) {
         let touched = std::mem::take(&mut self.touched);
         let now = self.now();
-        let open = self.traffic.gap.is_some() && self.in_order.is_none();
+        let open = self.is_open();
         for &connection in &touched {
             let connection = connection as usize;
             self.is_touched[connection] = false;
@@ -328,8 +377,18 @@ impl<'a> Client<'a> {
         self.touched = touched;
         self.touched.clear();
         if open {
-            self.write_due(now);
+            for schedule in 0..self.schedules.len() {
+                self.write_due(schedule, now);
+            }
+            for at in 0..self.touched.len() {
+                self.ring.send(self.touched[at] as usize);
+            }
         }
+    }
+
+    /// True where requests fall due by schedules.
+    fn is_open(&self) -> bool {
+        !self.schedules.is_empty() && self.in_order.is_none()
     }
 
     /// Closed loop: fills a connection's window, if it is empty or sliding.
@@ -338,7 +397,7 @@ impl<'a> Client<'a> {
             return;
         }
         while self.connections[connection].in_flight() < self.traffic.pipeline && self.budget > 0 {
-            if !self.write_one(connection, now) {
+            if !self.write_one(connection, now, false) {
                 return;
             }
         }
@@ -362,36 +421,44 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Open loop: writes all requests that are due, each to the next connection with room.
-    fn write_due(&mut self, now: u64) {
-        let Some(gap) = self.traffic.gap else { return };
-        let count = self.connections.len();
-        'due: while self.due <= now as f64 && self.budget > 0 {
+    /// Open loop: writes all requests of a schedule that are due, each to the next connection with room.
+    fn write_due(&mut self, at: usize, now: u64) {
+        let Schedule {
+            gap,
+            is_storm,
+            ref connections,
+            ..
+        } = self.schedules[at];
+        let connections = connections.clone();
+        let after = |cursor: usize| match cursor + 1 {
+            next if next < connections.end => next,
+            _ => connections.start,
+        };
+        while self.schedules[at].due <= now as f64 && self.budget > 0 {
+            let due = self.schedules[at].due;
+            let mut cursor = self.schedules[at].cursor;
             let mut tried = 0;
-            while self.connections[self.cursor].in_flight() >= self.traffic.pipeline
-                || !self.write_one(self.cursor, self.due as u64)
+            while self.connections[cursor].in_flight() >= self.traffic.pipeline
+                || !self.write_one(cursor, due as u64, is_storm)
             {
-                self.cursor = (self.cursor + 1) % count;
+                cursor = after(cursor);
                 tried += 1;
-                if tried == count {
-                    break 'due;
+                if tried == connections.len() {
+                    return;
                 }
             }
-            self.touch(self.cursor);
-            self.cursor = (self.cursor + 1) % count;
-            self.due += if self.traffic.poisson {
+            self.touch(cursor);
+            self.schedules[at].cursor = after(cursor);
+            self.schedules[at].due += if self.traffic.poisson {
                 -gap * (1.0 - self.random.unit()).ln()
             } else {
                 gap
             };
         }
-        for at in 0..self.touched.len() {
-            self.ring.send(self.touched[at] as usize);
-        }
     }
 
     /// Writes one request, unless the connection's output is lent or full.
-    fn write_one(&mut self, connection: usize, since: u64) -> bool {
+    fn write_one(&mut self, connection: usize, since: u64, is_storm: bool) -> bool {
         let Some(output) = self.ring.output(connection) else {
             return false;
         };
@@ -401,9 +468,12 @@ impl<'a> Client<'a> {
         let (traffic, random, keys) = (self.traffic, &mut self.random, &self.traffic.keys);
         let connection = &mut self.connections[connection];
         self.budget -= 1;
+        let storm = traffic.storm.as_ref().filter(|_| is_storm);
         let key = if let Some(next) = &mut self.in_order {
             *next += 1;
             Some(*next - 1)
+        } else if let Some(storm) = storm {
+            Some(storm.first + storm.keys.draw(random))
         } else if let Some(wanted) = connection.next_wanted() {
             Some(wanted)
         } else if traffic.set_share > 0 && random.word() >> 32 < traffic.set_share {
@@ -430,10 +500,11 @@ impl<'a> Client<'a> {
         if !self.ended.is_empty() {
             return Wait::AtMost(REOPEN_PAUSE);
         }
-        if self.traffic.gap.is_none() || self.in_order.is_some() {
+        if !self.is_open() {
             return Wait::AtMost(Duration::from_millis(100));
         }
-        let left = self.due - self.now() as f64;
+        let due = self.schedules.iter().map(|schedule| schedule.due);
+        let left = due.fold(f64::INFINITY, f64::min) - self.now() as f64;
         if left > 0.0 {
             return Wait::AtMost(Duration::from_nanos(left as u64).min(second));
         }

@@ -6,8 +6,8 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -138,16 +138,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<bool, String> {
     if args.rounds == 0 {
         return Err("--rounds must be at least 1".into());
     }
-    let common = args
-        .server_cpus
-        .0
-        .iter()
-        .any(|cpu| args.client_cpus.0.contains(cpu));
-    if common && !args.share_cpus {
-        return Err(
-            "servers and client must not share CPUs: --server-cpus, --client-cpus, or --share-cpus".into(),
-        );
-    }
+    check_cpus(&args.server_cpus, &args.client_cpus, args.share_cpus)?;
     crate::raise_file_limit();
     pin(&args.client_cpus.0).map_err(|error| format!("--client-cpus: {error}"))?;
     // reports[workload][server]: one report per round.
@@ -210,6 +201,16 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<bool, String> {
         print!("{}", markdown(&comparison));
     }
     Ok(clean)
+}
+
+/// Servers and client have CPUs of their own, unless the user wants it otherwise.
+pub(crate) fn check_cpus(servers: &Cpus, client: &Cpus, may_share: bool) -> Result<(), String> {
+    if !may_share && servers.0.iter().any(|cpu| client.0.contains(cpu)) {
+        return Err(
+            "servers and client must not share CPUs: --server-cpus, --client-cpus, or --share-cpus".into(),
+        );
+    }
+    Ok(())
 }
 
 fn chosen_workloads(args: &CompareArgs) -> Result<Vec<Named>, String> {
@@ -300,6 +301,20 @@ impl ServerCommand {
         Ok(ServerCommand { name, words })
     }
 
+    /// This command, with so many megabytes for its `{megabytes}`.
+    pub(crate) fn with_megabytes(&self, megabytes: u64) -> ServerCommand {
+        let mut command = self.clone();
+        for word in &mut command.words {
+            *word = word.replace("{megabytes}", &megabytes.to_string());
+        }
+        command
+    }
+
+    /// Whether it leaves its memory to the caller.
+    pub(crate) fn takes_megabytes(&self) -> bool {
+        self.words.iter().any(|word| word.contains("{megabytes}"))
+    }
+
     fn describe(&self) -> ServerSaid {
         ServerSaid {
             name: self.name.clone(),
@@ -359,6 +374,23 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// A number of its general statistics.
+    pub(crate) fn statistic(&self, name: &str) -> io::Result<u64> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"stats\r\n")?;
+        for line in BufReader::new(stream).lines() {
+            let line = line?;
+            let mut words = line.split_whitespace().skip(1);
+            match (words.next(), words.next().map(str::parse)) {
+                (Some(word), Some(Ok(number))) if word == name => return Ok(number),
+                (None, _) => break,
+                _ => {}
+            }
+        }
+        Err(io::Error::other(format!("its statistics name no {name}")))
     }
 
     /// SIGTERM, and SIGKILL to what is still there after five seconds.
@@ -444,7 +476,7 @@ impl Medians {
 }
 
 /// The middle one, or the mean of the middle two.
-fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     if figures.len() % 2 == 1 {

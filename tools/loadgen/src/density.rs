@@ -5,9 +5,7 @@
 //! with the same `-m` do not take the same memory, the figure is items per GiB of what each really takes.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::io;
 
 use clap::Args;
 use serde::Serialize;
@@ -98,11 +96,7 @@ pub(crate) fn density(args: &DensityArgs) -> Result<bool, String> {
         let mut base = None;
         for command in &commands {
             let fail = |error: io::Error| format!("{}: {error}", command.name);
-            let mut command = command.clone();
-            for word in &mut command.words {
-                *word = word.replace("{megabytes}", &args.megabytes.to_string());
-            }
-            let server = Server::start(&command, &[]).map_err(fail)?;
+            let server = Server::start(&command.with_megabytes(args.megabytes), &[]).map_err(fail)?;
             let targets = [Target::Tcp(server.address)];
             let bench = Bench {
                 targets: &targets,
@@ -111,7 +105,8 @@ pub(crate) fn density(args: &DensityArgs) -> Result<bool, String> {
                 progress: false,
             };
             let refused = bench.set_all(&workload, &catalogue).map_err(fail)?.errors;
-            let (items, evictions) = ask_items(&server).map_err(fail)?;
+            let items = server.statistic("curr_items").map_err(fail)?;
+            let evictions = server.statistic("evictions").map_err(fail)?;
             let rss = process::memory(server.child.id()).map_err(fail)?.rss;
             let items_per_gib = items as f64 / rss as f64 * (1u64 << 30) as f64;
             let base = *base.get_or_insert(items_per_gib);
@@ -162,27 +157,6 @@ fn markdown(figures: &[Figure]) -> String {
         );
     }
     text
-}
-
-/// The items that a server has, and how many it has forgotten.
-fn ask_items(server: &Server) -> io::Result<(u64, u64)> {
-    let mut stream = TcpStream::connect(server.address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"stats\r\n")?;
-    let (mut items, mut evictions) = (None, None);
-    for line in BufReader::new(stream).lines() {
-        let line = line?;
-        let mut words = line.split_whitespace().skip(1);
-        match (words.next(), words.next().map(str::parse)) {
-            (Some("curr_items"), Some(Ok(count))) => items = Some(count),
-            (Some("evictions"), Some(Ok(count))) => evictions = Some(count),
-            (None, _) => break,
-            _ => {}
-        }
-    }
-    items
-        .zip(evictions)
-        .ok_or_else(|| io::Error::other("its statistics name no curr_items and evictions"))
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(crate) enum Popularity {
     Uniform,
     /// The key of rank `r` (from 1) is asked for in proportion to `r^-theta`.
     Zipf(f64),
+    /// Meta's kvcache_reg pool: CacheLib's histogram of requests over keys.
+    Kvcache,
 }
 
 impl FromStr for Popularity {
@@ -55,9 +57,12 @@ impl FromStr for Popularity {
         if text == "uniform" {
             return Ok(Popularity::Uniform);
         }
+        if text == "kvcache" {
+            return Ok(Popularity::Kvcache);
+        }
         match text.strip_prefix("zipf:").map(str::parse::<f64>) {
             Some(Ok(theta)) if theta > 0.0 && theta <= 10.0 => Ok(Popularity::Zipf(theta)),
-            _ => Err("uniform, or zipf:THETA with THETA above 0, at most 10".into()),
+            _ => Err("uniform, kvcache, or zipf:THETA with THETA above 0, at most 10".into()),
         }
     }
 }
@@ -67,6 +72,7 @@ impl FromStr for Popularity {
 pub(crate) enum KeyLaw {
     Uniform(u64),
     Zipf(Zipf),
+    Kvcache(u64),
 }
 
 impl KeyLaw {
@@ -74,6 +80,7 @@ impl KeyLaw {
         match popularity {
             Popularity::Uniform => KeyLaw::Uniform(count),
             Popularity::Zipf(theta) => KeyLaw::Zipf(Zipf::new(count, theta)),
+            Popularity::Kvcache => KeyLaw::Kvcache(count),
         }
     }
 
@@ -81,6 +88,15 @@ impl KeyLaw {
         match self {
             KeyLaw::Uniform(count) => random.below(*count),
             KeyLaw::Zipf(zipf) => zipf.draw(random),
+            KeyLaw::Kvcache(count) => {
+                let unit = random.unit();
+                let at = KVCACHE_POPULARITY.partition_point(|&(_, share)| share <= unit);
+                let low = at.checked_sub(1).map_or(0, |before| KVCACHE_POPULARITY[before].0);
+                let high = KVCACHE_POPULARITY[at].0;
+                let place = f64::from(low) + random.unit() * f64::from(high - low);
+                let key = place / f64::from(KVCACHE_KEY_COUNT) * *count as f64;
+                (key as u64).min(*count - 1)
+            }
         }
     }
 }
@@ -262,6 +278,62 @@ const KVCACHE_VALUES: [(u32, f64); 66] = [
     (523_487, 1.00000000),
 ];
 
+/// kvcache_reg's popularity: so many of the most popular keys, and their share of all requests. CacheLib's 805 groups
+/// of 10.5 million keys (as above), joined to steps of 35 per cent.
+const KVCACHE_POPULARITY: [(u32, f64); 49] = [
+    (1, 0.06624331),
+    (2, 0.10702595),
+    (3, 0.13345598),
+    (5, 0.15648879),
+    (7, 0.17346245),
+    (10, 0.19446913),
+    (14, 0.21090572),
+    (19, 0.22517734),
+    (26, 0.24141564),
+    (36, 0.25886270),
+    (49, 0.26958487),
+    (67, 0.28002957),
+    (91, 0.29041053),
+    (125, 0.30180277),
+    (169, 0.31374704),
+    (232, 0.32776625),
+    (317, 0.34271527),
+    (429, 0.35865715),
+    (589, 0.37667456),
+    (806, 0.39545668),
+    (1095, 0.41442860),
+    (1485, 0.43368246),
+    (2010, 0.45341433),
+    (2743, 0.47418736),
+    (3720, 0.49505693),
+    (5067, 0.51657966),
+    (6892, 0.53818780),
+    (9323, 0.55963958),
+    (12_718, 0.58177683),
+    (17_275, 0.60361874),
+    (23_456, 0.62523431),
+    (31_963, 0.64666347),
+    (43_260, 0.66717418),
+    (58_801, 0.68734645),
+    (80_113, 0.70706444),
+    (108_814, 0.72621922),
+    (148_185, 0.74519266),
+    (200_995, 0.76362090),
+    (272_828, 0.78197112),
+    (368_638, 0.80005992),
+    (501_876, 0.81894222),
+    (690_909, 0.83903733),
+    (955_135, 0.85994839),
+    (1_340_097, 0.88218897),
+    (1_874_691, 0.90423061),
+    (2_765_199, 0.92918643),
+    (3_815_604, 0.94899857),
+    (6_116_096, 0.97540951),
+    (10_483_642, 1.00000000),
+];
+
+const KVCACHE_KEY_COUNT: u32 = KVCACHE_POPULARITY[KVCACHE_POPULARITY.len() - 1].0;
+
 /// kvcache_reg's smallest key; the largest is the protocol's.
 const KVCACHE_KEYS: SizeLaw = SizeLaw::Range(16, 250);
 
@@ -415,6 +487,23 @@ mod tests {
         assert!(max <= 523_487 && max > 500_000, "largest value {max}");
     }
 
+    /// Shares of the requests as the histogram has them, whatever the number of keys.
+    #[test]
+    fn kvcache_popularity_is_the_histograms() {
+        let count = 1_048_364;
+        let law = KeyLaw::new(Popularity::Kvcache, count);
+        let (mut random, draws) = (Random::new(17), 400_000);
+        let keys: Vec<u64> = (0..draws).map(|_| law.draw(&mut random)).collect();
+        assert!(keys.iter().all(|&key| key < count));
+        for (first, want) in [(1, 0.1945), (11, 0.2953), (10_881, 0.7262), (187_469, 0.9042)] {
+            let found = keys.iter().filter(|&&key| key < first).count() as f64 / f64::from(draws);
+            assert!(
+                (found - want).abs() < 0.01,
+                "the first {first}: {found}, not {want}"
+            );
+        }
+    }
+
     #[test]
     fn ranges_include_both_ends() {
         let mut random = Random::new(5);
@@ -426,6 +515,7 @@ mod tests {
     #[test]
     fn the_words_of_laws() {
         assert_eq!("zipf:0.99".parse(), Ok(Popularity::Zipf(0.99)));
+        assert_eq!("kvcache".parse(), Ok(Popularity::Kvcache));
         assert_eq!("10-20".parse(), Ok(SizeLaw::Range(10, 20)));
         assert_eq!("kvcache".parse(), Ok(SizeLaw::Kvcache));
         for wrong in ["zipf", "zipf:0", "zipf:x", "normal"] {

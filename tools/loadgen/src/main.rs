@@ -13,11 +13,15 @@ mod compare;
 mod connection;
 mod density;
 mod distribution;
+mod eviction;
 mod idle;
 mod measure;
 mod process;
+mod replay;
 mod report;
 mod ring;
+mod shift;
+mod storm;
 mod tally;
 mod target;
 mod workload;
@@ -41,6 +45,14 @@ enum Command {
     Idle(idle::IdleArgs),
     /// Start several servers in turn, fill them, and count the items they hold per GiB of their memory.
     Density(density::DensityArgs),
+    /// Start several servers in turn, replay the same requests with the same resident memory, and count what they miss.
+    Replay(replay::ReplayArgs),
+    /// Start several servers in turn, and compare sets into full memory with sets into free memory.
+    Eviction(eviction::EvictionArgs),
+    /// Fill servers with small values, then write larger ones, and see how soon those hit.
+    Shift(shift::ShiftArgs),
+    /// Start several servers in turn, and time gets in quiet and in storms of sets.
+    Storm(storm::StormArgs),
 }
 
 #[derive(Args)]
@@ -83,6 +95,10 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Idle(args) => idle::idle(&args),
         Command::Density(args) => density::density(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Eviction(args) => eviction::eviction(&args),
+        Command::Shift(args) => shift::shift(&args),
+        Command::Storm(args) => storm::storm(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! One measurement: connections, prefill, threads, and the sums of what they bring home.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,9 +49,9 @@ pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
 }
 
 impl Bench<'_> {
-    /// Sets every key of the workload once; none may be refused.
+    /// Sets every key of the workload once, a storm's excepted; none may be refused.
     pub(crate) fn prefill(&self, workload: &Workload, catalogue: &Catalogue) -> io::Result<()> {
-        let tally = self.set_all(workload, catalogue)?;
+        let tally = self.set_range(workload, catalogue, 0..workload.keys)?.tally;
         if tally.errors > 0 {
             return Err(io::Error::other(format!(
                 "the prefill was refused: {:?}",
@@ -62,18 +63,24 @@ impl Bench<'_> {
 
     /// Sets every key of the workload once.
     pub(crate) fn set_all(&self, workload: &Workload, catalogue: &Catalogue) -> io::Result<Tally> {
+        let harvest = self.set_range(workload, catalogue, 0..catalogue.count())?;
+        Ok(harvest.tally)
+    }
+
+    /// Sets each of these keys once, in their order.
+    pub(crate) fn set_range(
+        &self,
+        workload: &Workload,
+        catalogue: &Catalogue,
+        keys: Range<u64>,
+    ) -> io::Result<Harvest> {
         let traffic = workload.prefill_traffic();
         let sockets = self.connect(workload.connections.min(PREFILL_CONNECTIONS_MAX))?;
         let until = Until::AllSet {
-            from: 0,
-            to: catalogue.count(),
+            from: keys.start,
+            to: keys.end,
         };
-        let harvest = Client::new(sockets, catalogue, &traffic, workload.seed)?.run(
-            until,
-            || (),
-            &AtomicU64::new(0),
-        )?;
-        Ok(harvest.tally)
+        Client::new(sockets, catalogue, &traffic, workload.seed)?.run(until, || (), &AtomicU64::new(0))
     }
 
     /// Runs the traffic, without the prefill.

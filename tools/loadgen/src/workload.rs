@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 
 use crate::catalogue::{Catalogue, Verify};
-use crate::client::Traffic;
+use crate::client::{Storm, Traffic};
 use crate::distribution::{KeyLaw, Popularity, SizeLaw};
 
 /// How requests of an open loop are spread in time.
@@ -41,7 +41,7 @@ pub(crate) struct Workload {
     /// Bytes per value: N, a range A-B, etc or kvcache. A key's value always has the same size.
     #[arg(long, short = 'd', value_name = "SIZE", default_value = "100")]
     pub(crate) value_size: SizeLaw,
-    /// Which keys are asked for: uniform, or zipf:THETA (0.99 is usual).
+    /// Which keys are asked for: uniform, zipf:THETA (0.99 is usual) or kvcache (Meta's kvcache_reg).
     #[arg(long, value_name = "LAW", default_value = "uniform")]
     pub(crate) distribution: Popularity,
     /// Share of sets among the requests, from 0 to 1. The rest are gets.
@@ -56,6 +56,15 @@ pub(crate) struct Workload {
     /// Open loop: this many requests per second in all, whatever the server does. Latency counts from the moment a request was due.
     #[arg(long, value_name = "PER_SECOND")]
     pub(crate) rate: Option<f64>,
+    /// Besides the requests of an open loop, so many sets per second of other keys, over connections of their own.
+    #[arg(long, value_name = "PER_SECOND", requires = "rate")]
+    pub(crate) storm_rate: Option<f64>,
+    /// Connections of the storm, of each thread's.
+    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    pub(crate) storm_connections: usize,
+    /// Keys that the storm sets, drawn evenly; they are others than --keys.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    pub(crate) storm_keys: u64,
     /// How the requests of an open loop are spread in time.
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     pub(crate) arrivals: Arrivals,
@@ -126,6 +135,14 @@ impl Workload {
         if self.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
             return refuse("--rate must be above 0");
         }
+        if let Some(rate) = self.storm_rate {
+            if rate.is_nan() || rate <= 0.0 || self.storm_connections == 0 || self.storm_keys == 0 {
+                return refuse("--storm-rate, --storm-connections and --storm-keys must be above 0");
+            }
+            if self.connections / self.threads <= self.storm_connections {
+                return refuse("a thread needs more --connections than --storm-connections");
+            }
+        }
         if !(0.0..=1e6).contains(&self.warm_up) || !(0.001..=1e6).contains(&self.seconds) {
             return refuse("--seconds must be above 0, --warm-up not below");
         }
@@ -134,7 +151,8 @@ impl Workload {
 
     /// The keys and values.
     pub(crate) fn catalogue(&self) -> Result<Catalogue, String> {
-        Catalogue::new(self.keys, self.key_size, self.value_size)
+        let of_storm = self.storm_rate.map_or(0, |_| self.storm_keys);
+        Catalogue::new(self.keys + of_storm, self.key_size, self.value_size)
     }
 
     /// What one thread does.
@@ -152,6 +170,12 @@ impl Workload {
             busy_poll: self.busy_poll,
             gap: self.rate.map(|rate| 1e9 * self.threads as f64 / rate),
             poisson: self.arrivals == Arrivals::Poisson,
+            storm: self.storm_rate.map(|rate| Storm {
+                connections: self.storm_connections,
+                gap: 1e9 * self.threads as f64 / rate,
+                first: self.keys,
+                keys: KeyLaw::Uniform(self.storm_keys),
+            }),
         }
     }
 
@@ -163,6 +187,7 @@ impl Workload {
             on_miss_set: false,
             busy_poll: false,
             gap: None,
+            storm: None,
             ..self.traffic()
         }
     }
@@ -257,6 +282,8 @@ mod tests {
             "a: -c 1 -t 2",
             "a: --nonsense",
             "a: --rate 0",
+            "a: --storm-rate 5",
+            "a: --rate 5 --storm-rate 5 -c 8",
         ] {
             assert!(Named::parse(wrong).is_err(), "{wrong}");
         }

@@ -29,6 +29,8 @@ enum Conduct {
     Dropping,
     /// Takes this long over every request, and does one at a time.
     Slow(Duration),
+    /// Holds this many items, and forgets any of them for a new one.
+    Small(usize),
 }
 
 #[derive(Default)]
@@ -37,6 +39,7 @@ struct Store {
     items: HashMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
     hits: u64,
     requests: u64,
+    evictions: u64,
 }
 
 fn start(conduct: Conduct) -> SocketAddr {
@@ -86,6 +89,14 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
                 let mut value = vec![0; size + 2];
                 std::io::Read::read_exact(&mut input, &mut value)?;
                 value.truncate(size);
+                if let Conduct::Small(count) = conduct
+                    && store.items.len() >= count
+                    && !store.items.contains_key(words[1])
+                {
+                    let any = store.items.keys().next().expect("not empty").clone();
+                    store.items.remove(&any);
+                    store.evictions += 1;
+                }
                 if conduct == Conduct::Full {
                     reply.extend_from_slice(b"SERVER_ERROR out of memory storing object\r\n");
                 } else {
@@ -93,6 +104,9 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
                     item.0 = std::mem::replace(&mut item.1, value);
                     reply.extend_from_slice(b"STORED\r\n");
                 }
+            }
+            b"stats" => {
+                reply.extend_from_slice(format!("STAT evictions {}\r\nEND\r\n", store.evictions).as_bytes());
             }
             b"get" => {
                 for key in &words[1..] {
@@ -259,24 +273,128 @@ fn open_loop_latency_counts_from_when_a_request_was_due() {
     );
 }
 
-/// Not a test of its own: the server that the test of `compare` starts as a process.
+/// Not a test of its own: the server that tests start as a process.
 #[test]
 fn server_process() {
     if let Ok(port) = std::env::var("LOADGEN_TEST_PORT") {
+        let items = std::env::var("LOADGEN_TEST_ITEMS").ok();
+        let conduct = items.map_or(Conduct::Honest, |items| {
+            Conduct::Small(items.parse().expect("a number"))
+        });
         serve(
             &TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free"),
-            Conduct::Honest,
+            conduct,
         );
+    }
+}
+
+/// Starts that server with these settings, as words of a command line.
+fn server_command(name: &str, settings: &str) -> String {
+    let this = std::env::current_exe().expect("this test");
+    format!(
+        "{name}=env LOADGEN_TEST_PORT={{port}} {settings} {} --exact server_process --nocapture",
+        this.display()
+    )
+}
+
+/// Runs a command that starts its servers itself; its JSON.
+#[track_caller]
+fn run_servers(words: &str, servers: &[String]) -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(words.split_whitespace()).arg("--json");
+    for server in servers {
+        command.args(["--server", server]);
+    }
+    let output = command.output().expect("the tool starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}: {errors}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// A server that forgets nothing misses every key once and never again, however the requests are cut into windows; one
+/// that holds little misses more.
+#[test]
+fn a_replay_counts_each_first_request_as_a_miss_and_no_other() {
+    let folder = std::env::temp_dir().join(format!("loadgen-replay-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let trace = folder.join("loop.trace");
+    // Every key twice in a row, and again after all the others.
+    let keys: Vec<String> = (0..900).map(|at| (at / 2 % 150).to_string()).collect();
+    std::fs::write(&trace, keys.join("\n")).expect("a trace");
+    let words = format!(
+        "replay --trace {} --megabytes 1 --share 0.5 --rate 1e9 --requests 1000000",
+        trace.display()
+    );
+    let servers = [
+        server_command("all", ""),
+        server_command("few", "LOADGEN_TEST_ITEMS=20"),
+    ];
+    let result = run_servers(&words, &servers);
+    std::fs::remove_dir_all(&folder).expect("it is there");
+    let [all, few] = [0, 1].map(|at| &result["figures"][at]);
+    let tenants = count(all, "gets") / 900;
+    assert!(tenants > 20, "{all}");
+    assert_eq!(count(all, "gets"), tenants * 900);
+    assert_eq!(count(all, "misses"), tenants * 150, "{all}");
+    assert_eq!(count(all, "first_gets"), tenants * 150, "{all}");
+    assert_eq!(count(all, "sets"), tenants * 150, "{all}");
+    assert_eq!(count(few, "gets"), tenants * 900);
+    assert!(count(few, "misses") > tenants * 300, "{few}");
+    assert_eq!(count(all, "mismatches") + count(few, "mismatches"), 0);
+    // Sequences of laws with a warm-up, TTLs and sets of their own arrive whole, too.
+    let words = "replay --scenarios etc,twitter,kvcache_reg --megabytes 1 --rate 1e9 --requests 3000";
+    let result = run_servers(words, &servers[..1]);
+    for figure in result["figures"].as_array().expect("a list") {
+        assert_eq!(
+            count(figure, "mismatches") + count(figure, "refused"),
+            0,
+            "{figure}"
+        );
+        assert!(count(figure, "gets") > 1000, "{figure}");
+    }
+}
+
+#[test]
+fn a_shift_sees_the_working_set_come_in() {
+    let words = "shift --megabytes 1 --values 100,1000 --writes 3 --points 4 --pace 1000";
+    let result = run_servers(words, &[server_command("all", "")]);
+    for curve in result.as_array().expect("a list") {
+        let points = curve["points"].as_array().expect("a list");
+        let ratio = |at: usize| points[at]["hit_ratio"].as_f64().expect("a number");
+        assert_eq!(points.len(), 12);
+        assert!(ratio(0) < 0.6 && ratio(11) > 0.99, "{curve}");
+        let written = points[11]["written"].as_f64().expect("a number");
+        assert!((3.0..3.2).contains(&written), "{curve}");
+    }
+}
+
+/// Evictions are where they are said to be: in full memory, and in the storm that is named after them.
+#[test]
+fn sets_evict_in_full_memory_and_in_its_storm() {
+    let alone = "--rounds 1 --share-cpus --server-cpus 0 --client-cpus 0 --megabytes 1";
+    let servers = [server_command("few", "LOADGEN_TEST_ITEMS=8000")];
+    let result = run_servers(&format!("eviction {alone}"), &servers);
+    let round = &result[0]["rounds"][0];
+    let per_set = |kind: &str| round[kind]["evictions_per_set"].as_f64().expect("a number");
+    assert_eq!(
+        (per_set("free"), per_set("again"), per_set("full")),
+        (0.0, 0.0, 1.0)
+    );
+    let servers = [server_command("few", "LOADGEN_TEST_ITEMS=20000")];
+    let words = format!("storm {alone} --seconds 1 --gets 1000 --sets 2000 --connections 2");
+    let result = run_servers(&words, &servers);
+    let round = &result[0]["rounds"][0];
+    for kind in ["quiet", "overwriting", "quiet_full", "evicting"] {
+        let figure = |name: &str| round[kind][name].as_f64().expect("a number");
+        let storms = matches!(kind, "overwriting" | "evicting");
+        assert_eq!(figure("sets_per_second") > 0.0, storms, "{round}");
+        assert_eq!(figure("evictions_per_set") > 0.1, kind == "evicting", "{round}");
+        assert!(figure("p50") > 0.0 && figure("hit_ratio") > 0.5, "{round}");
     }
 }
 
 #[test]
 fn compare_starts_measures_and_stops_its_servers() {
-    let this = std::env::current_exe().expect("this test");
-    let server = format!(
-        "env LOADGEN_TEST_PORT={{port}} {} --exact server_process --nocapture",
-        this.display()
-    );
     let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args([
             "compare",
@@ -291,9 +409,9 @@ fn compare_starts_measures_and_stops_its_servers() {
         .args(["--server-cpus", "0", "--client-cpus", "0", "--share-cpus"])
         .args([
             "--server",
-            &format!("one={server}"),
+            &server_command("one", ""),
             "--server",
-            &format!("two={server}"),
+            &server_command("two", ""),
         ])
         .args([
             "--workload",

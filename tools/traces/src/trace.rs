@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// What a line of a trace wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub enum Operation {
     /// A get; one that misses is followed by a set, as a client of a cache does it.
     Get,
     Set,
@@ -14,33 +14,34 @@ pub(crate) enum Operation {
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
+pub struct Access {
     /// Keys by number, from 0, in the order in which they are first seen.
-    pub(crate) object: u32,
-    pub(crate) value_size: u32,
+    pub object: u32,
+    pub value_size: u32,
     /// Seconds to live of what is stored; 0 is for ever.
-    pub(crate) ttl: u32,
-    pub(crate) key_size: u8,
-    pub(crate) operation: Operation,
+    pub ttl: u32,
+    pub key_size: u8,
+    pub operation: Operation,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Trace {
-    pub(crate) name: String,
-    pub(crate) accesses: Vec<Access>,
+pub struct Trace {
+    pub name: String,
+    pub accesses: Vec<Access>,
     /// Distinct keys.
-    pub(crate) objects: usize,
+    pub objects: usize,
+    /// Whether the file told the sizes; otherwise they are made up.
+    pub has_sizes: bool,
 }
 
 impl Trace {
-    pub(crate) fn gets(&self) -> usize {
+    pub fn gets(&self) -> usize {
         let gets = self.accesses.iter();
         gets.filter(|access| access.operation == Operation::Get).count()
     }
 
     /// A trace of gets of these keys, all of one size.
-    #[cfg(test)]
-    pub(crate) fn of_keys(name: &str, keys: impl IntoIterator<Item = u64>) -> Trace {
+    pub fn of_keys(name: &str, keys: impl IntoIterator<Item = u64>) -> Trace {
         let mut recorder = Recorder::default();
         keys.into_iter().for_each(|key| recorder.get(key));
         recorder.finish(name)
@@ -49,9 +50,10 @@ impl Trace {
 
 /// Makes a trace of accesses with any keys.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub struct Recorder {
     numbers: HashMap<u64, u32, BuildHasherDefault<DefaultHasher>>,
     accesses: Vec<Access>,
+    has_sizes: bool,
 }
 
 /// What an object of a trace without sizes is taken to be.
@@ -59,11 +61,17 @@ const VALUE_SIZE: u32 = 100;
 const KEY_SIZE: u8 = 30;
 
 impl Recorder {
-    pub(crate) fn get(&mut self, key: u64) {
-        self.push(key, Operation::Get, KEY_SIZE, VALUE_SIZE, 0);
+    /// A get of an object whose size nobody knows.
+    pub fn get(&mut self, key: u64) {
+        self.record(key, Operation::Get, KEY_SIZE, VALUE_SIZE, 0);
     }
 
-    pub(crate) fn push(&mut self, key: u64, operation: Operation, key_size: u8, value_size: u32, ttl: u32) {
+    pub fn push(&mut self, key: u64, operation: Operation, key_size: u8, value_size: u32, ttl: u32) {
+        self.has_sizes = true;
+        self.record(key, operation, key_size, value_size, ttl);
+    }
+
+    fn record(&mut self, key: u64, operation: Operation, key_size: u8, value_size: u32, ttl: u32) {
         let next = self.numbers.len() as u32;
         let object = *self.numbers.entry(key).or_insert(next);
         self.accesses.push(Access {
@@ -75,15 +83,16 @@ impl Recorder {
         });
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.accesses.is_empty()
     }
 
-    pub(crate) fn finish(self, name: &str) -> Trace {
+    pub fn finish(self, name: &str) -> Trace {
         Trace {
             name: name.to_owned(),
             objects: self.numbers.len(),
             accesses: self.accesses,
+            has_sizes: self.has_sizes,
         }
     }
 }

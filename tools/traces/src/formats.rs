@@ -12,7 +12,7 @@ use crate::trace::{Operation, Recorder, Trace};
 
 /// How the requests of a trace are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// Look at the file and find out.
     Auto,
     /// Lines `start count ignored sequence`, each for `count` keys from `start` on (ARC's traces).
@@ -35,7 +35,7 @@ pub(crate) enum Format {
 const SAMPLE_SIZE: usize = 8192;
 
 /// Reads a trace, at most so many requests of it.
-pub(crate) fn read(path: &Path, format: Format, limit: usize) -> Result<Trace> {
+pub fn read(path: &Path, format: Format, limit: usize) -> Result<Trace> {
     let context = || format!("cannot read {}", path.display());
     let file = std::fs::File::open(path).with_context(context)?;
     let mut input = decompressed(Box::new(file)).with_context(context)?;
@@ -62,7 +62,7 @@ fn decompressed(file: Box<dyn Read>) -> Result<Box<dyn BufRead>> {
 }
 
 /// Reads a trace that is not compressed.
-pub(crate) fn read_from(input: &mut dyn BufRead, name: &str, format: Format, limit: usize) -> Result<Trace> {
+pub fn read_from(input: &mut dyn BufRead, name: &str, format: Format, limit: usize) -> Result<Trace> {
     let mut sample = Vec::new();
     input.take(SAMPLE_SIZE as u64).read_to_end(&mut sample)?;
     let format = match format {
