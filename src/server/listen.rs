@@ -6,25 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
 
+use super::taken::patiently;
 use crate::config::{self, Address, Config};
 use crate::mesh::{ClientCertificate, Entrance};
 
 /// What is asked for as a UDP socket's send buffer: memcached asks for as much.
 const UDP_SEND_BUFFER_SIZE: usize = 256 << 20;
-
-/// How long an address may be taken by nobody. The kernel may need some milliseconds to clear up after a server that was
-/// killed: its rings still wait for connections meanwhile, and whoever restarts it at once would find the port taken.
-/// Nothing tells such a listener from one that is alive, so a start that must fail fails this much later.
-const ADDRESS_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Between two looks.
-const ADDRESS_PAUSE: Duration = Duration::from_millis(5);
 
 /// Everything to listen on, and the ports that were really taken.
 #[derive(Default)]
@@ -117,7 +109,8 @@ fn udp(ip: IpAddr, port: u16) -> io::Result<OwnedFd> {
     }
     // A reply of many datagrams goes out at once; what the system grants is enough.
     let _ = sockopt::set_socket_send_buffer_size(&socket, UDP_SEND_BUFFER_SIZE);
-    patiently(|| Ok(bind(&socket, &SocketAddr::new(ip, port))?))?;
+    let address = SocketAddr::new(ip, port);
+    patiently(address, || Ok(bind(&socket, &address)?))?;
     Ok(socket)
 }
 
@@ -134,8 +127,9 @@ pub(super) fn tcp(ip: IpAddr, port: u16, backlog: i32) -> io::Result<OwnedFd> {
     if ip.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    patiently(|| {
-        bind(&socket, &SocketAddr::new(ip, port))?;
+    let address = SocketAddr::new(ip, port);
+    patiently(address, || {
+        bind(&socket, &address)?;
         Ok(listen(&socket, backlog)?)
     })?;
     Ok(socket)
@@ -147,19 +141,6 @@ pub(super) fn set_options_of_connections(socket: &OwnedFd) -> io::Result<()> {
     // No lingering, as memcached has it: the kernel sends what is left after a close, and nobody waits for it.
     sockopt::set_socket_linger(socket, None)?;
     Ok(sockopt::set_tcp_nodelay(socket, true)?)
-}
-
-/// Tries again while the address is taken, for as long as that may pass.
-fn patiently(mut take: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    let began = Instant::now();
-    loop {
-        match take() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < ADDRESS_PATIENCE => {
-                std::thread::sleep(ADDRESS_PAUSE);
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<OwnedFd> {

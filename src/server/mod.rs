@@ -14,6 +14,7 @@ mod logging;
 mod pid_file;
 mod port_file;
 mod supervisor;
+mod taken;
 mod ticker;
 mod watchdog;
 

@@ -343,7 +343,6 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["-o", "worker_logbuf_size=x"], 1, "worker_logbuf_size"),
     (&["-o", "read_buf_mem_limit=x"], 1, "read_buf_mem_limit"),
     (&["-o", "slab_automove_freeratio=x"], 1, "slab_automove_freeratio"),
-    (&["-o", "slab_sizes"], 1, "slab_sizes"),
     (&["-o", "ssl_verify_mode=4"], 1, "ssl_verify_mode"),
     (&["-o", "ssl_min_version=4"], 1, "ssl_min_version"),
     (&["-o", "ssl_keyformat=x"], 1, "ssl_keyformat"),
@@ -372,6 +371,8 @@ const REFUSED_OWN: &[(&[&str], i32, &str)] = &[
     (&["-Z", "-p", "0"], 64, "You cannot enable SSL without a TCP port"),
     (&["-Z"], 64, "Error loading the certificate chain"),
     (&["-o", "slab_chunk_max=1025"], 1, "slab_chunk_max"),
+    // memcached crashes.
+    (&["-o", "slab_sizes"], 1, "slab_sizes"),
     (&["--io", "kqueue"], 1, "--io <LOOP>"),
     (&["--log-format", "xml"], 1, "--log-format <FORM>"),
     (&["--eviction", "random"], 1, "--eviction <POLICY>"),

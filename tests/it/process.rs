@@ -2,16 +2,18 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
-    Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, nothing_within, scratch_folder, skip,
-    spell, testing_memcached,
+    Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, nothing_within, scratch_folder,
+    server_command, skip, spell, testing_memcached,
 };
 use crate::sandbox;
 
@@ -366,25 +368,50 @@ fn a_port_that_is_taken_ends_it() {
     let said = second.err().expect("two servers on one port");
     assert!(said.to_lowercase().contains("address already in use"), "{said}");
     assert!(said.starts_with("exit status: 71: "), "{said}");
+    // It is a process's, so there is nothing to wait for.
+    assert_eq!(1, said.trim_end().lines().count(), "{said}");
     first.connect().check("mn\n", "MN\n");
 }
 
 /// As behind a server that was killed: the kernel clears up in its own time, and meanwhile the port is nobody's.
 #[test]
-fn a_port_that_becomes_free_is_waited_for() {
+fn a_port_that_is_nobodys_is_waited_for() {
+    use std::io::{BufRead, BufReader};
     if testing_memcached() {
-        return skip("a port that becomes free", "memcached does not wait");
+        return skip("a port that is nobody's", "memcached does not wait");
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("address").port();
-    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-    let started = std::thread::spawn(move || Server::launch_at(&binary_under_test(), address, &[]));
-    // By then it has found the port taken; where it is slower to start, this test shows nothing.
-    let (_keep, never) = std::sync::mpsc::channel::<()>();
-    let _ = never.recv_timeout(Duration::from_millis(300));
+    // Under way in a message, it is listening and no process has it.
+    let (sender, receiver) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let sockets = [listener.as_fd()];
+    let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = SendAncillaryBuffer::new(&mut room);
+    assert!(message.push(SendAncillaryMessage::ScmRights(&sockets)));
+    let bytes = [std::io::IoSlice::new(b"x")];
+    rustix::net::sendmsg(&sender, &bytes, &mut message, SendFlags::empty()).expect("a message");
     drop(listener);
-    let server = started.join().expect("the start").expect("it did not wait");
-    server.connect().check("mn\n", "MN\n");
+    let folder = scratch_folder();
+    let mut command = server_command(&binary_under_test(), &folder, "127.0.0.1", &port.to_string());
+    let mut process = command
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the server");
+    let mut lines = BufReader::new(process.stderr.take().expect("stderr")).lines();
+    let is_about_it = |line: &String| line.contains("is taken, by no process that shows");
+    let said = lines.by_ref().map(|line| line.expect("a line")).find(is_about_it);
+    drop((sender, receiver));
+    let arrived = said.is_some().then(|| {
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while !folder.join("port").exists() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).check("mn\n", "MN\n");
+    });
+    process.kill().expect("kill");
+    process.wait().expect("wait");
+    std::fs::remove_dir_all(folder).expect("folder");
+    arrived.expect("it says that it waits");
 }
 
 #[test]
