@@ -109,6 +109,7 @@ pub(crate) fn density(args: &DensityArgs) -> Result<bool, String> {
                 pid: None,
                 cpus: &[],
                 progress: false,
+                tls: server.tls.as_ref(),
             };
             let refused = bench.set_all(&workload, &catalogue).map_err(fail)?.errors;
             let (items, evictions) = ask_items(&server).map_err(fail)?;

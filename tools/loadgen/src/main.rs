@@ -20,6 +20,7 @@ mod report;
 mod ring;
 mod tally;
 mod target;
+mod tls;
 mod workload;
 
 /// Measures memcached-protocol servers. Exit code: 0, 1 when the server answered wrongly or with errors, 2 when the
@@ -54,6 +55,12 @@ struct RunArgs {
     /// CPUs for the client itself, as 1 or 0,2 or 4-7.
     #[arg(long, default_value = "", value_parser = parse_cpus, value_name = "LIST")]
     cpus: Cpus,
+    /// Speak TLS with the servers, whoever vouches for them.
+    #[arg(long)]
+    tls: bool,
+    /// Speak TLS, and only with servers for which a certificate of this PEM file vouches.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<std::path::PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -101,11 +108,16 @@ fn run(args: &RunArgs) -> Result<bool, String> {
     raise_file_limit();
     measure::pin(&args.cpus.0).map_err(say)?;
     let pid = args.pid.or_else(|| process::listener(&args.servers[0]));
+    let speaks_tls = args.tls || args.tls_ca.is_some();
+    let tls = speaks_tls
+        .then(|| tls::config(args.tls_ca.as_deref()))
+        .transpose()?;
     let bench = measure::Bench {
         targets: &args.servers,
         pid,
         cpus: &args.cpus.0,
         progress: true,
+        tls: tls.as_ref(),
     };
     if args.workload.prefill {
         bench.prefill(&args.workload, &catalogue).map_err(say)?;

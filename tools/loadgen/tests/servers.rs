@@ -4,12 +4,16 @@
 //! protocol, with one way each of doing wrong.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How a server behaves.
 #[derive(Clone, Copy, PartialEq)]
@@ -40,10 +44,24 @@ struct Store {
 }
 
 fn start(conduct: Conduct) -> SocketAddr {
+    start_as(move |listener| serve(listener, conduct))
+}
+
+fn start_as(serve: impl FnOnce(&TcpListener) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    thread::spawn(move || serve(&listener, conduct));
+    thread::spawn(move || serve(&listener));
     address
+}
+
+/// An honest server that speaks nothing but TLS.
+fn serve_tls(listener: &TcpListener, config: &Arc<ServerConfig>) {
+    let store = Arc::new(Mutex::new(Store::default()));
+    for stream in listener.incoming() {
+        let (stream, store) = (stream.expect("accepted"), Arc::clone(&store));
+        let tls = ServerConnection::new(Arc::clone(config)).expect("a good configuration");
+        thread::spawn(move || drop(converse(StreamOwned::new(tls, stream), &store, Conduct::Honest)));
+    }
 }
 
 fn serve(listener: &TcpListener, conduct: Conduct) {
@@ -56,8 +74,8 @@ fn serve(listener: &TcpListener, conduct: Conduct) {
     }
 }
 
-fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::io::Result<()> {
-    let (mut input, mut output) = (BufReader::new(stream.try_clone()?), stream);
+fn converse(stream: impl Read + Write, store: &Mutex<Store>, conduct: Conduct) -> std::io::Result<()> {
+    let mut input = BufReader::new(stream);
     let mut line = Vec::new();
     while {
         line.clear();
@@ -84,7 +102,7 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
             b"set" => {
                 let size: usize = String::from_utf8_lossy(words[4]).parse().expect("a size");
                 let mut value = vec![0; size + 2];
-                std::io::Read::read_exact(&mut input, &mut value)?;
+                input.read_exact(&mut value)?;
                 value.truncate(size);
                 if conduct == Conduct::Full {
                     reply.extend_from_slice(b"SERVER_ERROR out of memory storing object\r\n");
@@ -124,14 +142,18 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
             _ => reply.extend_from_slice(b"ERROR\r\n"),
         }
         drop(store);
-        output.write_all(&reply)?;
+        input.get_mut().write_all(&reply)?;
+        input.get_mut().flush()?;
     }
     Ok(())
 }
 
 /// Runs the tool; its exit code, and the field of its JSON report that is asked for by name.
 fn run(conduct: Conduct, words: &str) -> (i32, serde_json::Value) {
-    let server = start(conduct);
+    run_against(start(conduct), words)
+}
+
+fn run_against(server: SocketAddr, words: &str) -> (i32, serde_json::Value) {
     let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--json", "--server", &server.to_string()])
         .args(words.split_whitespace())
@@ -242,6 +264,63 @@ fn large_values_arrive_whole_in_both_directions() {
     let words = "--connections 2 --pipeline 8 --keys 20 --value-size 900000 --set-share 0.7 --prefill --verify full --requests 200";
     let (code, report) = run(Conduct::Honest, words);
     assert_eq!((code, count(&report, "requests")), (0, 200), "{report}");
+}
+
+/// Small batches, large ones and values of many records, by TLS; and a client who wants to know whom it talks to does not
+/// take anybody.
+#[test]
+fn tls_carries_the_same_traffic() {
+    let authority = || {
+        let pair = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["127.0.0.1".to_string()]).expect("a name");
+        (params.self_signed(&pair).expect("a certificate"), pair)
+    };
+    let ((certificate, pair), (stranger, _)) = (authority(), authority());
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(pair.serialize_der().into()),
+        )
+        .expect("a certificate with its key");
+    let config = Arc::new(config);
+    let server = start_as(move |listener| serve_tls(listener, &config));
+    for words in [
+        "--connections 3 --pipeline 9 --set-share 0.3 --requests 2000",
+        "--connections 2 --pipeline 4 --value-size 50000 --set-share 0.5 --requests 200",
+        "--connections 2 --rate 20000 --pipeline 4 --requests 2000",
+    ] {
+        let words = format!("{words} --tls --verify full --keys 100 --prefill");
+        let (code, report) = run_against(server, &words);
+        assert_eq!((code, count(&report, "misses")), (0, 0), "{words}: {report}");
+    }
+    let file = |name: &str, pem: String| {
+        let path = std::env::temp_dir().join(format!("loadgen-test-{}-{name}", std::process::id()));
+        std::fs::write(&path, pem).expect("a file");
+        path
+    };
+    let (right, wrong) = (
+        file("right.pem", certificate.pem()),
+        file("wrong.pem", stranger.pem()),
+    );
+    let with = |ca: &std::path::Path| {
+        run_against(
+            server,
+            &format!("--tls-ca {} --keys 100 --requests 100", ca.display()),
+        )
+        .0
+    };
+    assert_eq!((with(&right), with(&wrong)), (0, 2));
+    assert_eq!(
+        run_against(server, "--requests 10").0,
+        2,
+        "plaintext to a server of TLS"
+    );
+    for path in [right, wrong] {
+        std::fs::remove_file(path).expect("it was written");
+    }
 }
 
 /// A closed loop asks a slow server rarely and calls each answer quick; the open loop says what users would wait.
