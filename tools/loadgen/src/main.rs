@@ -18,6 +18,7 @@ mod measure;
 mod process;
 mod report;
 mod ring;
+mod soak;
 mod tally;
 mod target;
 mod tls;
@@ -42,6 +43,8 @@ enum Command {
     Idle(idle::IdleArgs),
     /// Start several servers in turn, fill them, and count the items they hold per GiB of their memory.
     Density(density::DensityArgs),
+    /// Load a server with everything at once for minutes, faults included, check every value, and draw the balance.
+    Soak(soak::SoakArgs),
 }
 
 #[derive(Args)]
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Idle(args) => idle::idle(&args),
         Command::Density(args) => density::density(&args),
+        Command::Soak(args) => soak::soak(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
