@@ -19,6 +19,7 @@ mod process;
 mod report;
 mod ring;
 mod soak;
+mod storm;
 mod tally;
 mod target;
 mod tls;
@@ -45,6 +46,8 @@ enum Command {
     Density(density::DensityArgs),
     /// Load a server with everything at once for minutes, faults included, check every value, and draw the balance.
     Soak(soak::SoakArgs),
+    /// Thousands of connections, and thousands of connects a second: what those who were there before notice of it.
+    Storm(storm::StormArgs),
 }
 
 #[derive(Args)]
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Idle(args) => idle::idle(&args),
         Command::Density(args) => density::density(&args),
         Command::Soak(args) => soak::soak(&args),
+        Command::Storm(args) => storm::storm(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -405,3 +405,81 @@ fn compare_starts_measures_and_stops_its_servers() {
     let version = &result["servers"][1]["version"];
     assert_eq!(version.as_str(), Some("test"));
 }
+
+/// The server of this workspace, if it has been built beside the tool, on a free port.
+fn ringcached(words: &str) -> Option<(std::process::Child, SocketAddr)> {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("ringcached");
+    if !program.exists() {
+        println!("SKIP: ringcached has not been built");
+        return None;
+    }
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("it is bound");
+    drop(free);
+    let child = Command::new(program)
+        .args([
+            "-l",
+            "127.0.0.1",
+            "-p",
+            &address.port().to_string(),
+            "-u",
+            "nobody",
+        ])
+        .args(words.split_whitespace())
+        .spawn()
+        .expect("the server starts");
+    let limit = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < limit, "the server does not listen");
+        thread::yield_now();
+    }
+    Some((child, address))
+}
+
+/// A storm in a teacup: all are served up to the limit, those above it are turned away, and the sums agree.
+#[test]
+fn a_storm_counts_everybody_who_came() {
+    let Some((mut server, address)) = ringcached("-t 2 -c 400") else {
+        return;
+    };
+    let words = "--idle 300 --steady 5 --rate 100 --connects 40 --seconds 2 --quiet-seconds 1 --p99-factor 1e9 --memory-slack 64";
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "storm",
+            "--json",
+            "--server",
+            &address.to_string(),
+            "--pid",
+            &server.id().to_string(),
+        ])
+        .args(words.split_whitespace())
+        .output();
+    server
+        .kill()
+        .and_then(|()| server.wait())
+        .expect("the server ends");
+    let output = output.expect("the tool starts");
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let comers = &outcome["comers"];
+    let came = count(comers, "answered") + count(comers, "aborted");
+    assert_eq!(came, count(comers, "connected"), "{outcome}");
+    assert_eq!(
+        (count(&outcome, "above_limit"), count(&outcome, "turned_away")),
+        (200, 200)
+    );
+    let (before, after) = (&outcome["before"], &outcome["after"]);
+    assert_eq!(
+        count(before, "descriptors"),
+        count(after, "descriptors"),
+        "{outcome}"
+    );
+    assert_eq!(
+        (count(before, "connections"), count(after, "connections")),
+        (1, 1),
+        "{outcome}"
+    );
+    assert!(
+        count(comers, "aborted") > 0 && count(&outcome["storm"], "gets") > 0,
+        "{outcome}"
+    );
+}
