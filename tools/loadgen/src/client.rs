@@ -8,16 +8,19 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use crate::catalogue::{Catalogue, Verify};
 use crate::connection::Connection;
 use crate::distribution::{KeyLaw, Random};
 use crate::ring::{Ring, Wait};
 use crate::tally::Tally;
-use crate::target::Target;
+use crate::target::{Link, Target};
+use crate::tls::Seal;
 
 /// Bytes written ahead for one connection in one turn; one request may exceed it.
 const OUTPUT_SIZE_MAX: usize = 1 << 20;
@@ -124,6 +127,8 @@ pub(crate) struct Harvest {
 pub(crate) struct Client<'a> {
     ring: Ring,
     connections: Vec<Connection>,
+    /// By connection, what lies between its requests and its socket; empty where nothing does.
+    seals: Vec<Seal>,
     catalogue: &'a Catalogue,
     traffic: &'a Traffic,
     random: Random,
@@ -140,15 +145,16 @@ pub(crate) struct Client<'a> {
     is_touched: Vec<bool>,
     /// Where connections that end are opened again; if nowhere, the run fails with the first of them.
     again: &'a [Target],
+    again_by_tls: Option<&'a Arc<ClientConfig>>,
     /// Connections that have ended, and when they are opened again.
     ended: Vec<u32>,
     reopen_at: u64,
 }
 
 impl<'a> Client<'a> {
-    /// Takes over connected sockets. To be called on the thread that will call `run`.
+    /// Takes over connections. To be called on the thread that will call `run`.
     pub(crate) fn new(
-        sockets: Vec<OwnedFd>,
+        links: Vec<Link>,
         catalogue: &'a Catalogue,
         traffic: &'a Traffic,
         seed: u64,
@@ -159,6 +165,8 @@ impl<'a> Client<'a> {
         } else {
             8 * 1024
         };
+        let (sockets, seals): (Vec<_>, Vec<_>) =
+            links.into_iter().map(|link| (link.socket, link.seal)).unzip();
         let ring = Ring::new(sockets, input_size)?;
         let count = ring.connections();
         let connection = || {
@@ -168,6 +176,8 @@ impl<'a> Client<'a> {
         Ok(Client {
             ring,
             connections: (0..count).map(|_| connection()).collect(),
+            // All or none of them have one.
+            seals: seals.into_iter().flatten().collect(),
             catalogue,
             traffic,
             random: Random::new(seed),
@@ -179,14 +189,19 @@ impl<'a> Client<'a> {
             touched: Vec::with_capacity(count),
             is_touched: vec![false; count],
             again: &[],
+            again_by_tls: None,
             ended: Vec::new(),
             reopen_at: 0,
         })
     }
 
     /// Opens connections that end again: the `n`th to the `n`th of `targets`, which start over behind the last.
-    pub(crate) fn reopening(mut self, targets: &'a [Target]) -> Client<'a> {
-        self.again = targets;
+    pub(crate) fn reopening(
+        mut self,
+        targets: &'a [Target],
+        tls: Option<&'a Arc<ClientConfig>>,
+    ) -> Client<'a> {
+        (self.again, self.again_by_tls) = (targets, tls);
         self
     }
 
@@ -229,7 +244,7 @@ impl<'a> Client<'a> {
                 break;
             }
             self.reopen(now);
-            self.write();
+            self.write()?;
             self.ring.collect(self.patience())?;
             turns += 1;
             now = self.now();
@@ -320,6 +335,10 @@ impl<'a> Client<'a> {
                     continue;
                 }
             };
+            let bytes = match self.seals.get_mut(connection) {
+                None => bytes,
+                Some(seal) => seal.open(bytes)?,
+            };
             self.connections[connection]
                 .receive(bytes, now, self.catalogue, self.traffic.verify, &mut self.tally)
                 .map_err(|garbled| io::Error::other(garbled.0))?;
@@ -342,13 +361,16 @@ impl<'a> Client<'a> {
         for connection in std::mem::take(&mut self.ended) {
             let at = connection as usize;
             // A refusal is no error of its own: what it costs are the requests that find no connection.
-            let socket = self
+            let link = self
                 .ring
                 .is_over(at)
-                .then(|| self.again[at % self.again.len()].reconnect());
-            match socket {
-                Some(Ok(socket)) => {
-                    self.ring.renew(at, socket);
+                .then(|| self.again[at % self.again.len()].reconnect(self.again_by_tls));
+            match link {
+                Some(Ok(link)) => {
+                    self.ring.renew(at, link.socket);
+                    if let (Some(place), Some(seal)) = (self.seals.get_mut(at), link.seal) {
+                        *place = seal;
+                    }
                     self.tally.reconnects += 1;
                     self.touch(at);
                 }
@@ -360,7 +382,7 @@ impl<'a> Client<'a> {
     }
 
     /// Writes what may be written now and queues it for sending.
-    fn write(&mut self) {
+    fn write(&mut self) -> io::Result<()> {
         let touched = std::mem::take(&mut self.touched);
         let now = self.now();
         let open = self.is_open();
@@ -372,7 +394,7 @@ impl<'a> Client<'a> {
             } else {
                 self.fill(connection, now);
             }
-            self.ring.send(connection);
+            self.send(connection)?;
         }
         self.touched = touched;
         self.touched.clear();
@@ -381,9 +403,21 @@ impl<'a> Client<'a> {
                 self.write_due(schedule, now);
             }
             for at in 0..self.touched.len() {
-                self.ring.send(self.touched[at] as usize);
+                self.send(self.touched[at] as usize)?;
             }
         }
+        Ok(())
+    }
+
+    /// Queues what was written for a connection, sealed where it must be.
+    fn send(&mut self, connection: usize) -> io::Result<()> {
+        if let Some(seal) = self.seals.get_mut(connection)
+            && let Some(output) = self.ring.output(connection)
+        {
+            seal.seal(output)?;
+        }
+        self.ring.send(connection);
+        Ok(())
     }
 
     /// True where requests fall due by schedules.

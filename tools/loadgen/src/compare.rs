@@ -8,18 +8,21 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 use serde::Serialize;
 
 use crate::Cpus;
 use crate::measure::{Bench, pin};
 use crate::report::Report;
 use crate::target::Target;
+use crate::tls::{self, Certificate};
 use crate::workload::{Named, SUITE};
 
 /// How long a server may take to answer its first request, and to end after SIGTERM.
@@ -30,6 +33,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct CompareArgs {
     /// A server: NAME=COMMAND, or COMMAND. {port} stands for the port it is to listen on, {cpus} for --server-cpus.
     /// Words are split at blanks; no shell is involved. The first server is what the others are compared with.
+    /// With tls: before it, clients speak TLS with it; {cert} and {key} stand for the files of a certificate that is made
+    /// for the occasion.
     #[arg(long = "server", short = 's', required = true, value_name = "NAME=COMMAND")]
     servers: Vec<String>,
     /// A workload: NAME: OPTIONS, with the traffic options of `run` (its times are set by --seconds and --warm-up here).
@@ -130,10 +135,15 @@ struct ServerSaid {
 
 pub(crate) fn compare(args: &CompareArgs) -> Result<bool, String> {
     let workloads = chosen_workloads(args)?;
+    let certificate = args.servers.iter().any(|text| text.contains("{cert}"));
+    let certificate = certificate.then(Certificate::new).transpose()?;
     let commands = args
         .servers
         .iter()
-        .map(|text| ServerCommand::parse(text))
+        .map(|text| match &certificate {
+            Some(certificate) => ServerCommand::parse(&certificate.name_in(text)),
+            None => ServerCommand::parse(text),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     if args.rounds == 0 {
         return Err("--rounds must be at least 1".into());
@@ -265,6 +275,7 @@ fn measure(
         pid: Some(server.child.id()),
         cpus,
         progress: false,
+        tls: server.tls.as_ref(),
     };
     let mut workload = named.workload.clone();
     workload.seed = workload.seed.wrapping_add(round * 1000);
@@ -279,11 +290,17 @@ fn measure(
 #[derive(Clone)]
 pub(crate) struct ServerCommand {
     pub(crate) name: String,
+    /// There for one with whom clients speak TLS.
+    tls: Option<Arc<ClientConfig>>,
     pub(crate) words: Vec<String>,
 }
 
 impl ServerCommand {
     pub(crate) fn parse(text: &str) -> Result<ServerCommand, String> {
+        let (tls, text) = match text.strip_prefix("tls:") {
+            Some(rest) => (Some(tls::config(None)?), rest),
+            None => (None, text),
+        };
         let (name, command) = match text.split_once('=') {
             Some((name, command)) if !name.contains(|c: char| c.is_whitespace() || c == '/') => {
                 (Some(name), command)
@@ -298,7 +315,7 @@ impl ServerCommand {
         let name = name
             .unwrap_or_else(|| program.rsplit('/').next().unwrap_or(program))
             .to_string();
-        Ok(ServerCommand { name, words })
+        Ok(ServerCommand { name, tls, words })
     }
 
     /// This command, with so many megabytes for its `{megabytes}`.
@@ -329,6 +346,7 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) version: String,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Server {
@@ -354,10 +372,11 @@ impl Server {
             child,
             address,
             version: String::new(),
+            tls: command.tls.clone(),
         };
         let limit = Instant::now() + START_MAX;
         loop {
-            match Target::Tcp(address).version() {
+            match Target::Tcp(address).version(command.tls.as_ref()) {
                 Ok(version) => {
                     server.version = version;
                     return Ok(server);
@@ -393,13 +412,13 @@ impl Server {
         Err(io::Error::other(format!("its statistics name no {name}")))
     }
 
-    /// SIGTERM, and SIGKILL to what is still there after five seconds.
-    pub(crate) fn stop(mut self) -> io::Result<()> {
+    /// SIGTERM, and SIGKILL to what is still there after five seconds. How it has ended, if by itself.
+    pub(crate) fn stop(mut self) -> io::Result<Option<ExitStatus>> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let limit = Instant::now() + STOP_MAX;
         while Instant::now() < limit {
-            if self.child.try_wait()?.is_some() {
-                return Ok(());
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -408,7 +427,7 @@ impl Server {
             self.child.id(),
             STOP_MAX.as_secs()
         );
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -103,6 +103,7 @@ pub(crate) fn density(args: &DensityArgs) -> Result<bool, String> {
                 pid: None,
                 cpus: &[],
                 progress: false,
+                tls: server.tls.as_ref(),
             };
             let refused = bench.set_all(&workload, &catalogue).map_err(fail)?.errors;
             let items = server.statistic("curr_items").map_err(fail)?;

@@ -167,6 +167,7 @@ fn measure(
         pid: Some(pid),
         cpus: &[],
         progress: false,
+        tls: server.tls.as_ref(),
     };
     let sets = (keys.end - keys.start).max(1) as f64;
     let evictions = server.statistic("evictions")?;

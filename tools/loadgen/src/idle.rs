@@ -13,8 +13,9 @@ use serde::Serialize;
 use crate::process::{self, Memory};
 use crate::target::{Target, ask_version};
 
-/// Ports of one source address that are used before the next address is taken.
-const PORTS_PER_ADDRESS: usize = 20_000;
+/// Ports of one source address that are used before the next address is taken. From some five thousand on the kernel takes
+/// milliseconds to find one more.
+const PORTS_PER_ADDRESS: usize = 4_000;
 
 #[derive(Args)]
 pub(crate) struct IdleArgs {
@@ -61,7 +62,7 @@ pub(crate) fn idle(args: &IdleArgs) -> Result<bool, String> {
         .or_else(|| process::listener(&args.server))
         .ok_or("give --pid: the server was not found")?;
     // One connection first, so that what the server allocates once is not counted to the thousands.
-    args.server.version().map_err(say)?;
+    args.server.version(None).map_err(say)?;
     settle(pid).map_err(say)?;
     let idle_before = idle_time(pid, args.seconds).map_err(say)?;
     let before = process::memory(pid).map_err(say)?;

@@ -20,10 +20,13 @@ mod process;
 mod replay;
 mod report;
 mod ring;
+mod set_storm;
 mod shift;
+mod soak;
 mod storm;
 mod tally;
 mod target;
+mod tls;
 mod workload;
 
 /// Measures memcached-protocol servers. Exit code: 0, 1 when the server answered wrongly or with errors, 2 when the
@@ -52,6 +55,10 @@ enum Command {
     /// Fill servers with small values, then write larger ones, and see how soon those hit.
     Shift(shift::ShiftArgs),
     /// Start several servers in turn, and time gets in quiet and in storms of sets.
+    SetStorm(set_storm::SetStormArgs),
+    /// Load a server with everything at once for minutes, faults included, check every value, and draw the balance.
+    Soak(soak::SoakArgs),
+    /// Thousands of connections, and thousands of connects a second: what those who were there before notice of it.
     Storm(storm::StormArgs),
 }
 
@@ -66,6 +73,12 @@ struct RunArgs {
     /// CPUs for the client itself, as 1 or 0,2 or 4-7.
     #[arg(long, default_value = "", value_parser = parse_cpus, value_name = "LIST")]
     cpus: Cpus,
+    /// Speak TLS with the servers, whoever vouches for them.
+    #[arg(long)]
+    tls: bool,
+    /// Speak TLS, and only with servers for which a certificate of this PEM file vouches.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<std::path::PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -98,6 +111,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Eviction(args) => eviction::eviction(&args),
         Command::Shift(args) => shift::shift(&args),
+        Command::SetStorm(args) => set_storm::set_storm(&args),
+        Command::Soak(args) => soak::soak(&args),
         Command::Storm(args) => storm::storm(&args),
     };
     match outcome {
@@ -117,11 +132,16 @@ fn run(args: &RunArgs) -> Result<bool, String> {
     raise_file_limit();
     measure::pin(&args.cpus.0).map_err(say)?;
     let pid = args.pid.or_else(|| process::listener(&args.servers[0]));
+    let speaks_tls = args.tls || args.tls_ca.is_some();
+    let tls = speaks_tls
+        .then(|| tls::config(args.tls_ca.as_deref()))
+        .transpose()?;
     let bench = measure::Bench {
         targets: &args.servers,
         pid,
         cpus: &args.cpus.0,
         progress: true,
+        tls: tls.as_ref(),
     };
     if args.workload.prefill {
         bench.prefill(&args.workload, &catalogue).map_err(say)?;

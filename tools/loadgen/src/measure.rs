@@ -2,21 +2,21 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustls::ClientConfig;
 
 use crate::catalogue::Catalogue;
 use crate::client::{Client, Harvest, Traffic, Until};
 use crate::process::{self, CpuTime};
 use crate::report::{Cpu, Report};
 use crate::tally::Tally;
-use crate::target::Target;
+use crate::target::{Link, Target};
 use crate::workload::Workload;
 
 /// Connections that the prefill uses at most.
@@ -31,6 +31,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) cpus: &'a [usize],
     /// Whether a terminal may be shown a progress line.
     pub(crate) progress: bool,
+    /// Where the client speaks TLS: how.
+    pub(crate) tls: Option<&'a Arc<ClientConfig>>,
 }
 
 /// Restricts the calling thread (and the threads and processes it starts from now on) to these CPUs.
@@ -190,7 +192,7 @@ impl Bench<'_> {
         &self,
         thread: usize,
         threads: usize,
-        sockets: Vec<OwnedFd>,
+        links: Vec<Link>,
         (catalogue, traffic): (&Catalogue, &Traffic),
         seed: u64,
         until: Until,
@@ -203,16 +205,16 @@ impl Bench<'_> {
         }
         // Without this the kernel may be 50 us late with the waits of an open loop.
         rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
-        let client = Client::new(sockets, catalogue, traffic, seed)?;
+        let client = Client::new(links, catalogue, traffic, seed)?;
         let again = if reopen { self.targets } else { &[] };
-        client.reopening(again).run(until, mark, done)
+        client.reopening(again, self.tls).run(until, mark, done)
     }
 
-    fn connect(&self, count: usize) -> io::Result<Vec<OwnedFd>> {
+    fn connect(&self, count: usize) -> io::Result<Vec<Link>> {
         let connect = |at: usize| {
             let target = &self.targets[at % self.targets.len()];
             target
-                .connect()
+                .connect(self.tls)
                 .map_err(|error| io::Error::new(error.kind(), format!("connecting to {target:?}: {error}")))
         };
         (0..count).map(connect).collect()

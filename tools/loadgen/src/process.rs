@@ -88,6 +88,16 @@ pub(crate) fn memory(pid: u32) -> io::Result<Memory> {
         .ok_or_else(|| io::Error::other("smaps_rollup is not what it was"))
 }
 
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64)
+}
+
+/// How many threads a process has.
+pub(crate) fn threads(pid: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64)
+}
+
 fn parse_memory(text: &str) -> Option<Memory> {
     let field = |name: &str| {
         let line = text

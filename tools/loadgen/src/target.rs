@@ -6,7 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::{ClientConfig, StreamOwned};
+
+use crate::tls::{Seal, meet};
 
 /// How long a client thread may be held up by an address that does not answer.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
@@ -36,31 +41,37 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// A connected socket, without Nagle's delay.
-    pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
+    /// A connection, without Nagle's delay.
+    pub(crate) fn connect(&self, tls: Option<&Arc<ClientConfig>>) -> io::Result<Link> {
         match self {
-            Target::Tcp(address) => without_delay(TcpStream::connect(address)?),
-            Target::Unix(path) => Ok(UnixStream::connect(path)?.into()),
+            Target::Tcp(address) => Link::new(TcpStream::connect(address)?, tls),
+            Target::Unix(path) => Ok(Link {
+                socket: UnixStream::connect(path)?.into(),
+                seal: None,
+            }),
         }
     }
 
     /// As `connect`, for a caller who has other connections to serve: an address that does not answer is given up
     /// soon.
-    pub(crate) fn reconnect(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn reconnect(&self, tls: Option<&Arc<ClientConfig>>) -> io::Result<Link> {
         match self {
-            Target::Tcp(address) => without_delay(TcpStream::connect_timeout(address, RECONNECT_MAX)?),
-            Target::Unix(_) => self.connect(),
+            Target::Tcp(address) => Link::new(TcpStream::connect_timeout(address, RECONNECT_MAX)?, tls),
+            Target::Unix(_) => self.connect(tls),
         }
     }
 
     /// Asks for the server's version: the proof that it is up and speaks the protocol.
-    pub(crate) fn version(&self) -> io::Result<String> {
+    pub(crate) fn version(&self, tls: Option<&Arc<ClientConfig>>) -> io::Result<String> {
         let limit = Some(Duration::from_secs(2));
         match self {
             Target::Tcp(address) => {
-                let stream = TcpStream::connect(address)?;
+                let mut stream = TcpStream::connect(address)?;
                 stream.set_read_timeout(limit)?;
-                ask_version(stream)
+                match tls {
+                    None => ask_version(stream),
+                    Some(config) => ask_version(StreamOwned::new(meet(config, &mut stream)?, stream)),
+                }
             }
             Target::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
@@ -71,9 +82,24 @@ impl Target {
     }
 }
 
-fn without_delay(stream: TcpStream) -> io::Result<OwnedFd> {
-    stream.set_nodelay(true)?;
-    Ok(stream.into())
+/// A connected socket, and what seals what goes over it.
+pub(crate) struct Link {
+    pub(crate) socket: OwnedFd,
+    pub(crate) seal: Option<Seal>,
+}
+
+impl Link {
+    fn new(mut stream: TcpStream, tls: Option<&Arc<ClientConfig>>) -> io::Result<Link> {
+        stream.set_nodelay(true)?;
+        let seal = match tls {
+            None => None,
+            Some(config) => Some(Seal::new(meet(config, &mut stream)?)),
+        };
+        Ok(Link {
+            socket: stream.into(),
+            seal,
+        })
+    }
 }
 
 /// Asks for the version and reads nothing beyond the answer.

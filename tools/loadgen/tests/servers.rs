@@ -4,12 +4,16 @@
 //! protocol, with one way each of doing wrong.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How a server behaves.
 #[derive(Clone, Copy, PartialEq)]
@@ -43,10 +47,24 @@ struct Store {
 }
 
 fn start(conduct: Conduct) -> SocketAddr {
+    start_as(move |listener| serve(listener, conduct))
+}
+
+fn start_as(serve: impl FnOnce(&TcpListener) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    thread::spawn(move || serve(&listener, conduct));
+    thread::spawn(move || serve(&listener));
     address
+}
+
+/// An honest server that speaks nothing but TLS.
+fn serve_tls(listener: &TcpListener, config: &Arc<ServerConfig>) {
+    let store = Arc::new(Mutex::new(Store::default()));
+    for stream in listener.incoming() {
+        let (stream, store) = (stream.expect("accepted"), Arc::clone(&store));
+        let tls = ServerConnection::new(Arc::clone(config)).expect("a good configuration");
+        thread::spawn(move || drop(converse(StreamOwned::new(tls, stream), &store, Conduct::Honest)));
+    }
 }
 
 fn serve(listener: &TcpListener, conduct: Conduct) {
@@ -59,8 +77,8 @@ fn serve(listener: &TcpListener, conduct: Conduct) {
     }
 }
 
-fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::io::Result<()> {
-    let (mut input, mut output) = (BufReader::new(stream.try_clone()?), stream);
+fn converse(stream: impl Read + Write, store: &Mutex<Store>, conduct: Conduct) -> std::io::Result<()> {
+    let mut input = BufReader::new(stream);
     let mut line = Vec::new();
     while {
         line.clear();
@@ -87,7 +105,7 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
             b"set" => {
                 let size: usize = String::from_utf8_lossy(words[4]).parse().expect("a size");
                 let mut value = vec![0; size + 2];
-                std::io::Read::read_exact(&mut input, &mut value)?;
+                input.read_exact(&mut value)?;
                 value.truncate(size);
                 if let Conduct::Small(count) = conduct
                     && store.items.len() >= count
@@ -138,14 +156,18 @@ fn converse(stream: TcpStream, store: &Mutex<Store>, conduct: Conduct) -> std::i
             _ => reply.extend_from_slice(b"ERROR\r\n"),
         }
         drop(store);
-        output.write_all(&reply)?;
+        input.get_mut().write_all(&reply)?;
+        input.get_mut().flush()?;
     }
     Ok(())
 }
 
 /// Runs the tool; its exit code, and the field of its JSON report that is asked for by name.
 fn run(conduct: Conduct, words: &str) -> (i32, serde_json::Value) {
-    let server = start(conduct);
+    run_against(start(conduct), words)
+}
+
+fn run_against(server: SocketAddr, words: &str) -> (i32, serde_json::Value) {
     let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
         .args(["run", "--json", "--server", &server.to_string()])
         .args(words.split_whitespace())
@@ -256,6 +278,63 @@ fn large_values_arrive_whole_in_both_directions() {
     let words = "--connections 2 --pipeline 8 --keys 20 --value-size 900000 --set-share 0.7 --prefill --verify full --requests 200";
     let (code, report) = run(Conduct::Honest, words);
     assert_eq!((code, count(&report, "requests")), (0, 200), "{report}");
+}
+
+/// Small batches, large ones and values of many records, by TLS; and a client who wants to know whom it talks to does not
+/// take anybody.
+#[test]
+fn tls_carries_the_same_traffic() {
+    let authority = || {
+        let pair = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["127.0.0.1".to_string()]).expect("a name");
+        (params.self_signed(&pair).expect("a certificate"), pair)
+    };
+    let ((certificate, pair), (stranger, _)) = (authority(), authority());
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(pair.serialize_der().into()),
+        )
+        .expect("a certificate with its key");
+    let config = Arc::new(config);
+    let server = start_as(move |listener| serve_tls(listener, &config));
+    for words in [
+        "--connections 3 --pipeline 9 --set-share 0.3 --requests 2000",
+        "--connections 2 --pipeline 4 --value-size 50000 --set-share 0.5 --requests 200",
+        "--connections 2 --rate 20000 --pipeline 4 --requests 2000",
+    ] {
+        let words = format!("{words} --tls --verify full --keys 100 --prefill");
+        let (code, report) = run_against(server, &words);
+        assert_eq!((code, count(&report, "misses")), (0, 0), "{words}: {report}");
+    }
+    let file = |name: &str, pem: String| {
+        let path = std::env::temp_dir().join(format!("loadgen-test-{}-{name}", std::process::id()));
+        std::fs::write(&path, pem).expect("a file");
+        path
+    };
+    let (right, wrong) = (
+        file("right.pem", certificate.pem()),
+        file("wrong.pem", stranger.pem()),
+    );
+    let with = |ca: &std::path::Path| {
+        run_against(
+            server,
+            &format!("--tls-ca {} --keys 100 --requests 100", ca.display()),
+        )
+        .0
+    };
+    assert_eq!((with(&right), with(&wrong)), (0, 2));
+    assert_eq!(
+        run_against(server, "--requests 10").0,
+        2,
+        "plaintext to a server of TLS"
+    );
+    for path in [right, wrong] {
+        std::fs::remove_file(path).expect("it was written");
+    }
 }
 
 /// A closed loop asks a slow server rarely and calls each answer quick; the open loop says what users would wait.
@@ -443,4 +522,82 @@ fn compare_starts_measures_and_stops_its_servers() {
     }
     let version = &result["servers"][1]["version"];
     assert_eq!(version.as_str(), Some("test"));
+}
+
+/// The server of this workspace, if it has been built beside the tool, on a free port.
+fn ringcached(words: &str) -> Option<(std::process::Child, SocketAddr)> {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("ringcached");
+    if !program.exists() {
+        println!("SKIP: ringcached has not been built");
+        return None;
+    }
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("it is bound");
+    drop(free);
+    let child = Command::new(program)
+        .args([
+            "-l",
+            "127.0.0.1",
+            "-p",
+            &address.port().to_string(),
+            "-u",
+            "nobody",
+        ])
+        .args(words.split_whitespace())
+        .spawn()
+        .expect("the server starts");
+    let limit = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < limit, "the server does not listen");
+        thread::yield_now();
+    }
+    Some((child, address))
+}
+
+/// A storm in a teacup: all are served up to the limit, those above it are turned away, and the sums agree.
+#[test]
+fn a_storm_counts_everybody_who_came() {
+    let Some((mut server, address)) = ringcached("-t 2 -c 400") else {
+        return;
+    };
+    let words = "--idle 300 --steady 5 --rate 100 --connects 40 --seconds 2 --quiet-seconds 1 --p99-factor 1e9 --memory-slack 64";
+    let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([
+            "storm",
+            "--json",
+            "--server",
+            &address.to_string(),
+            "--pid",
+            &server.id().to_string(),
+        ])
+        .args(words.split_whitespace())
+        .output();
+    server
+        .kill()
+        .and_then(|()| server.wait())
+        .expect("the server ends");
+    let output = output.expect("the tool starts");
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let comers = &outcome["comers"];
+    let came = count(comers, "answered") + count(comers, "aborted");
+    assert_eq!(came, count(comers, "connected"), "{outcome}");
+    assert_eq!(
+        (count(&outcome, "above_limit"), count(&outcome, "turned_away")),
+        (200, 200)
+    );
+    let (before, after) = (&outcome["before"], &outcome["after"]);
+    assert_eq!(
+        count(before, "descriptors"),
+        count(after, "descriptors"),
+        "{outcome}"
+    );
+    assert_eq!(
+        (count(before, "connections"), count(after, "connections")),
+        (1, 1),
+        "{outcome}"
+    );
+    assert!(
+        count(comers, "aborted") > 0 && count(&outcome["storm"], "gets") > 0,
+        "{outcome}"
+    );
 }
