@@ -21,6 +21,7 @@ mod doors;
 pub mod epoll;
 #[cfg(feature = "glommio")]
 pub mod glommio;
+mod ledger;
 mod patience;
 mod sending;
 mod slots;
@@ -43,6 +44,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mesh::Entrance;
+
+/// Bytes of receive buffers that each core has, whatever its loop.
+pub const RECEIVE_BUFFERS_SIZE: usize = 2 * 1024 * 1024;
 
 /// Which event loop serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

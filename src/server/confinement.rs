@@ -165,6 +165,8 @@ const EVERY_THREAD: &[i64] = &[
     // standard streams and sockets.
     libc::SYS_read,
     libc::SYS_readv,
+    // How much memory the process holds: a file that was opened at the start.
+    libc::SYS_pread64,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,

@@ -1,7 +1,9 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
 mod auth_file;
+mod budget;
 mod certificates;
+mod cgroup;
 mod ciphers;
 mod confinement;
 mod daemon;
@@ -13,6 +15,7 @@ mod listen;
 mod logging;
 mod pid_file;
 mod port_file;
+mod resident;
 mod supervisor;
 mod taken;
 mod ticker;
@@ -130,7 +133,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
     let member = member(config, &taken);
-    let facts = facts::gather(config, &listeners, member.for_sessions(), certificates.clone());
+    let pool = budget::pool(config)?;
+    let fleet = member.for_sessions();
+    let facts = facts::gather(config, &listeners, fleet, certificates.clone(), pool.clone());
     let confinement = Confinement::of(config, kind);
     let nudge = member
         .start(move || confinement.confine(Duty::Fleet))
@@ -138,6 +143,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
     let cores = Cores::start(
         config,
         confinement,
+        pool,
         listeners,
         datagrams,
         (credentials.clone(), certificates.clone()),
@@ -295,6 +301,7 @@ impl Cores {
     fn start(
         config: &Config,
         confinement: Confinement,
+        pool: Arc<Pool>,
         listeners: Vec<Vec<Listener>>,
         datagrams: Vec<OwnedFd>,
         (credentials, certificates): (Option<Arc<Credentials>>, Option<Arc<Certificates>>),
@@ -303,7 +310,6 @@ impl Cores {
         let kind = confinement.kind;
         let seed = KeySeed::random();
         let clock = Clock::start();
-        let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
         let shards = (0..config.threads)
             .map(|number| Shard::new(&shard_settings(config, number), seed, pool.clone()))
             .collect();
@@ -333,6 +339,7 @@ impl Cores {
                 me,
                 mesh: mesh.clone(),
                 mailbox,
+                pool: pool.clone(),
                 seed,
                 clock,
                 rules: rules(config, credentials.clone()),

@@ -56,6 +56,7 @@ impl Rights {
                 | Stats::Slabs
                 | Stats::Sizes
                 | Stats::Extstore
+                | Stats::Memory
                 | Stats::Cluster => true,
                 // Others' addresses and keys, and what others count.
                 Stats::Conns
