@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench shard            nanoseconds per operation
+//! cargo bench --bench shard -- large   gets from ten million items, with small pages and with large ones (-L)
 //! cargo bench --bench shard -- stall   the longest operations while ten million items are stored, read, evicted
 //! ```
 
@@ -29,6 +30,9 @@ fn main() {
     if std::env::args().any(|argument| argument == "stall") {
         return stall();
     }
+    if std::env::args().any(|argument| argument == "large") {
+        return large_pages();
+    }
     println!("{:>34} {:>9} {:>9}", "ns per operation", "shard", "HashMap");
     // Budgets that fit: a shard has as many tables as its budget may need, and few items in many tables miss the
     // processor's cache.
@@ -42,6 +46,29 @@ fn main() {
 
 fn shard(megabytes: u64, settings: &Settings) -> Shard {
     Shard::new(settings, SEED, Arc::new(Pool::new(megabytes << 20, PAGE_SIZE)))
+}
+
+/// Gets from far more items than the processor's caches reach, of bytes or of addresses.
+fn large_pages() {
+    const ITEMS: usize = 10_000_000;
+    let value = [b'v'; 60];
+    let mut nanoseconds = [0.0; 2];
+    println!("{:>34} {:>9}", "ns per operation", "shard");
+    for (large, name) in [(0, "pages of 4 KiB"), (1, "large pages")] {
+        let pool = Pool::new(1400 << 20, PAGE_SIZE);
+        let pool = if large == 1 { pool.with_large_pages() } else { pool };
+        let mut shard = Shard::new(&Settings::default(), SEED, Arc::new(pool));
+        let start = cpu_time();
+        (0..ITEMS).for_each(|index| set(&mut shard, &key(index), &value));
+        let sets = (cpu_time() - start).as_nanos() as f64 / ITEMS as f64;
+        println!("{:>34} {sets:>9.1}", format!("{name}, set, new"));
+        nanoseconds[large] = measure(100_000, |count| {
+            let read = scattered(ITEMS, count).filter_map(|index| get(&mut shard, &key(index)));
+            assert_eq!(read.sum::<usize>(), count * value.len());
+        });
+        println!("{:>34} {:>9.1}", format!("{name}, get, hit"), nanoseconds[large]);
+    }
+    println!("{:>34} {:>9.2}", "ratio", nanoseconds[1] / nanoseconds[0]);
 }
 
 fn key(index: usize) -> [u8; 30] {

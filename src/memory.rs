@@ -1,20 +1,25 @@
-//! Pages of item memory and the one budget that all shards take them from.
+//! Pages of item memory and the one budget that all shards take them from, and that all else is charged to.
 //!
 //! A page is owned by exactly one holder at a time: the pool, a shard's slab or blocks, a chain, or a value that is
 //! just arriving. So "whose memory is this" is a question for the borrow checker, and a page may travel
 //! between cores. A chain, which is never written to, may have several holders, on several cores.
 
 mod block;
+mod budget;
 mod chain;
+mod region;
 
 pub use block::{BLOCKS_PER_PAGE, Block};
+pub use budget::{Account, Charge, Parts, Total};
 pub use chain::{Chain, Segment};
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use budget::Budget;
 use memmap2::MmapMut;
+use region::{PART_SIZE, PARTS, Part};
 
 /// The bytes of one page.
 #[derive(Debug)]
@@ -25,11 +30,14 @@ enum Bytes {
     /// A page of [`MAPPED_SIZE_MIN`] or more is a mapping of its own, one piece with its neighbours for the kernel.
     /// Pages live for ever, and what the heap gets between them it could not join again when it is freed.
     Mapped(MmapMut),
+    /// With -L.
+    Part(Part),
     Heap(Box<[u8]>),
 }
 
 /// Smaller pages, which only tests have, would waste most of a mapping.
 const MAPPED_SIZE_MIN: usize = 64 * 1024;
+const _: () = assert!(size_of::<Page>() == 24);
 
 impl Page {
     /// The page of a holder that has none: no bytes, no memory.
@@ -53,6 +61,7 @@ impl Deref for Page {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Bytes::Mapped(bytes) => bytes,
+            Bytes::Part(part) => part.bytes(),
             Bytes::Heap(bytes) => bytes,
         }
     }
@@ -62,6 +71,7 @@ impl DerefMut for Page {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Bytes::Mapped(bytes) => bytes,
+            Bytes::Part(part) => part.bytes_mut(),
             Bytes::Heap(bytes) => bytes,
         }
     }
@@ -74,9 +84,18 @@ impl DerefMut for Page {
 #[derive(Debug)]
 pub struct Pool {
     page_size: usize,
+    /// What may be taken now: `pages_asked`, or fewer where the budget for everything has less.
     pages_max: AtomicUsize,
-    /// Pages outside the pool. Invariant: `taken + idle.len() <= pages_max`, and pages in both were made once.
+    /// What `-m` or `cache_memlimit` said.
+    pages_asked: AtomicUsize,
+    /// What items keep, whatever else wants memory: a quarter of what they had at the start.
+    pages_min: usize,
+    /// Pages outside the pool. Invariant: `taken + idle.count == made`, and `made` grows only up to `pages_max`.
     taken: AtomicUsize,
+    made: AtomicUsize,
+    budget: Budget,
+    /// Pages are made a region at a time, where that many are allowed.
+    in_regions: bool,
     /// Pages that are kept for shards which have less than their floor: nobody else gets them.
     promised: AtomicUsize,
     idle: Mutex<Idle>,
@@ -117,11 +136,13 @@ impl Idle {
         Some(page)
     }
 
-    /// Gives back to the system what is beyond `room`, at most [`TRIM_PAGES_MAX`] pages of it.
-    fn trim(&mut self, room: usize) {
-        for _ in 0..self.count.saturating_sub(room).min(TRIM_PAGES_MAX) {
+    /// Gives back to the system what is beyond `room`, at most [`TRIM_PAGES_MAX`] pages of it; returns how many.
+    fn trim(&mut self, room: usize) -> usize {
+        let excess = self.count.saturating_sub(room).min(TRIM_PAGES_MAX);
+        for _ in 0..excess {
             drop(self.pop());
         }
+        excess
     }
 }
 
@@ -131,18 +152,39 @@ const TRIM_PAGES_MAX: usize = 64;
 impl Pool {
     /// A pool of as many whole pages as fit into the budget, and at least one. `page_size` is a power of two.
     pub fn new(budget_bytes: u64, page_size: usize) -> Pool {
+        Pool::within(None, budget_bytes, page_size)
+    }
+
+    /// The same, where item pages and all else may not exceed a total.
+    pub fn within(total: Option<Total>, budget_bytes: u64, page_size: usize) -> Pool {
         assert!(page_size.is_power_of_two(), "pages of {page_size} bytes");
-        let pages = usize::try_from(budget_bytes).unwrap_or(usize::MAX) / page_size;
+        let budget = Budget::new(total);
+        let asked = (usize::try_from(budget_bytes).unwrap_or(usize::MAX) / page_size).max(1);
+        let left = budget.left_for_items().unwrap_or(usize::MAX);
+        let pages = asked.min((left / page_size).max(1));
         Pool {
             page_size,
-            pages_max: AtomicUsize::new(pages.max(1)),
+            pages_max: AtomicUsize::new(pages),
+            pages_asked: AtomicUsize::new(asked),
+            pages_min: (pages / 4).max(1),
             taken: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+            budget,
+            in_regions: false,
             promised: AtomicUsize::new(0),
             idle: Mutex::default(),
             opened: AtomicU32::new(0),
             ages: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
             has_excess: AtomicBool::new(false),
+        }
+    }
+
+    /// Has pages made so that the kernel can back many of them by one large page (`-L`).
+    pub fn with_large_pages(self) -> Pool {
+        Pool {
+            in_regions: self.page_size == PART_SIZE,
+            ..self
         }
     }
 
@@ -174,9 +216,26 @@ impl Pool {
         }
         let page = match idle.pop() {
             Some(page) => page,
-            None => Page::new(self.page_size)?,
+            None => self.make(&mut idle, taken)?,
         };
         self.taken.store(taken + 1, Ordering::Relaxed);
+        Some(page)
+    }
+
+    /// A new page; others of its region are put among the idle ones. `None` if the system has no memory.
+    fn make(&self, idle: &mut Idle, taken: usize) -> Option<Page> {
+        if self.in_regions
+            && taken + PARTS <= self.pages_max()
+            && let Some(parts) = region::parts()
+        {
+            let pages = parts.into_iter().rev().map(|part| Page(Bytes::Part(part)));
+            idle.pages.extend(pages);
+            idle.count += PARTS;
+            self.made.fetch_add(PARTS, Ordering::Relaxed);
+            return idle.pop();
+        }
+        let page = Page::new(self.page_size)?;
+        self.made.fetch_add(1, Ordering::Relaxed);
         Some(page)
     }
 
@@ -219,7 +278,8 @@ impl Pool {
     /// After the budget was lowered, what is too much goes back to the system, slice by slice.
     fn trim_idle(&self, idle: &mut Idle) {
         let room = self.pages_max().saturating_sub(self.pages_taken());
-        idle.trim(room);
+        let gone = idle.trim(room);
+        self.made.fetch_sub(gone, Ordering::Relaxed);
         self.has_excess.store(idle.count > room, Ordering::Relaxed);
     }
 
@@ -243,11 +303,53 @@ impl Pool {
         self.pages_max.load(Ordering::Relaxed)
     }
 
-    /// Changes the budget. Pages in use stay so until their holders give them back.
+    /// Pages that are in use or kept for the next who asks.
+    pub fn pages_made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    fn pages_min(&self) -> usize {
+        self.pages_min.min(self.pages_asked.load(Ordering::Relaxed))
+    }
+
+    /// Changes the budget of items. Pages in use stay so until their holders give them back.
     pub fn set_budget(&self, budget_bytes: u64) {
         let pages = usize::try_from(budget_bytes).unwrap_or(usize::MAX) / self.page_size;
-        self.pages_max.store(pages.max(1), Ordering::Relaxed);
+        self.pages_asked.store(pages.max(1), Ordering::Relaxed);
+        self.fit();
         self.trim();
+    }
+
+    /// What was asked for, as far as the budget for everything has it.
+    fn pages_that_fit(&self) -> usize {
+        let asked = self.pages_asked.load(Ordering::Relaxed);
+        match self.budget.left_for_items() {
+            None => asked,
+            Some(left) => asked.min((left / self.page_size).max(self.pages_min())),
+        }
+    }
+
+    /// Allows a quarter of the pages more that could be allowed: the system says next time how that went.
+    fn approach(&self) {
+        let (now, fit) = (self.pages_max(), self.pages_that_fit());
+        let more = fit.saturating_sub(now).div_ceil(4);
+        self.pages_max.store(now + more, Ordering::Relaxed);
+        self.lower_to_fit();
+    }
+
+    /// Allows so many pages, be it more or fewer than before.
+    fn fit(&self) {
+        self.pages_max.store(self.pages_that_fit(), Ordering::Relaxed);
+        // Somebody may have charged something in between.
+        self.lower_to_fit();
+    }
+
+    /// Allows fewer pages if something else has taken what they had.
+    fn lower_to_fit(&self) {
+        let fit = self.pages_that_fit();
+        if self.pages_max.fetch_min(fit, Ordering::Relaxed) > fit || self.pages_made() > fit {
+            self.has_excess.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether more pages are in use than the budget allows, because it was lowered.
@@ -311,6 +413,23 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regions_are_made_while_they_fit() {
+        let pool = Pool::new((PARTS as u64 + 5) * PART_SIZE as u64, PART_SIZE).with_large_pages();
+        let mut pages = vec![pool.take().expect("room")];
+        assert_eq!((1, PARTS), (pool.pages_taken(), pool.pages_made()));
+        pages.extend(std::iter::from_fn(|| pool.take()));
+        assert_eq!((PARTS + 5, PARTS + 5), (pages.len(), pool.pages_made()));
+        pages.iter_mut().for_each(|page| page.fill(7));
+        pool.give_all(pages);
+        pool.set_budget(10 * PART_SIZE as u64);
+        while pool.has_excess() {
+            pool.trim();
+        }
+        assert_eq!((0, 10), (pool.pages_taken(), pool.pages_made()));
+        assert_eq!(10, std::iter::from_fn(|| pool.take()).count());
+    }
 
     #[test]
     fn the_budget_is_kept_and_pages_come_back() {

@@ -93,7 +93,7 @@ struct Options {
     /// Smallest chunk: accepted and shown, sizes of chunks are chosen by themselves
     #[arg(short = 'n', long, value_name = "BYTES", default_value = "48", value_parser = number)]
     slab_min_size: i32,
-    /// Accepted: the system gives large pages by itself where it is set up to
+    /// Large pages for item memory, where the system gives them (transparent_hugepage: madvise or always)
     #[arg(short = 'L', long)]
     enable_largepages: bool,
     /// Character between a key's prefix and the rest; turns stats detail on
@@ -157,6 +157,10 @@ struct Options {
     /// Microseconds to look for work before sleeping, where that has paid lately; 0 never
     #[arg(long, value_name = "US", default_value_t = 50, help_heading = "Own options")]
     busy_poll_us: u64,
+    /// Megabytes (or bytes with k, m or g) for all that the server holds: items, tables, connections, buffers, code. Item
+    /// memory gives way to the rest; 0 is no limit. Default: what the control group allows, less a sixteenth
+    #[arg(long, value_name = "MB", value_parser = words::megabytes, help_heading = "Own options")]
+    max_total_memory: Option<u64>,
     /// What to forget when memory is full
     #[arg(
         long,
@@ -225,6 +229,10 @@ pub struct Config {
     /// CPUs that the process may use, by affinity mask and cgroup quota.
     pub cpus: usize,
     pub memory_limit: u64,
+    /// --max-total-memory in bytes; 0 is no limit, and none typed is what the system says.
+    pub total_memory: Option<u64>,
+    /// -L
+    pub large_pages: bool,
     pub evict: bool,
     pub policy: Policy,
     pub io: Io,
@@ -459,10 +467,6 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         }
     };
     without_meaning(
-        options.enable_largepages,
-        "-L has no effect: large pages are the system's affair (transparent_hugepage)",
-    );
-    without_meaning(
         options.slab_growth_factor != 1.25 || chunk_size != 48,
         "-f and -n have no effect: sizes of chunks are chosen by themselves",
     );
@@ -495,6 +499,8 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         threads,
         cpus,
         memory_limit,
+        total_memory: options.max_total_memory,
+        large_pages: options.enable_largepages,
         evict: !options.disable_evictions,
         policy: options.eviction,
         io: options.io,
@@ -615,6 +621,8 @@ mod tests {
             ("-I x", 64),
             ("-p 65536", 64),
             ("-m 1", 64),
+            ("--max-total-memory x", 1),
+            ("--max-total-memory -1", 1),
             ("-B http", 64),
             ("-f 1", 1),
             ("-n 0", 1),

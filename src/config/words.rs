@@ -41,6 +41,22 @@ pub(super) fn size(word: &str) -> Result<i64, Infallible> {
     Ok(leading_number(word, 10).unwrap_or(0).saturating_mul(unit))
 }
 
+/// `N` megabytes, or with `k`, `m` or `g` behind it that unit; in bytes. An option of our own: nonsense is refused.
+pub(super) fn megabytes(word: &str) -> Result<u64, String> {
+    let word = word.trim_ascii();
+    let digits = word.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G']);
+    let shift = match &word[digits.len()..] {
+        "k" | "K" => 10,
+        "" | "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => return Err("more than one unit".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "too large".to_owned())
+}
+
 /// The number at the head of a text, if there is one.
 pub(super) fn leading_number(text: &str, radix: u32) -> Option<i64> {
     let text = text.trim_ascii_start();
@@ -95,5 +111,18 @@ mod tests {
             assert_eq!(Ok(want), size(word), "{word:?}");
         }
         assert_eq!((Ok(0o770), Ok(0o7)), (octal("0770"), octal("79")));
+        for (word, want) in [
+            ("64", Some(64 << 20)),
+            (" 64m", Some(64 << 20)),
+            ("100K", Some(100 << 10)),
+            ("2g", Some(2 << 30)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("1mm", None),
+            ("m", None),
+            ("99999999999g", None),
+        ] {
+            assert_eq!(want, megabytes(word).ok(), "{word:?}");
+        }
     }
 }

@@ -21,11 +21,15 @@ pub struct Batch {
     pub peer: usize,
     asks: Vec<Packed>,
     bytes: Vec<u8>,
+    /// Bytes of values that arrived apart and are not in pages.
+    apart: usize,
     /// How many asks have been executed, and where the next one's bytes begin.
     done: usize,
     done_bytes: usize,
     answers: Vec<Answer>,
     answer_bytes: Output,
+    /// What [`Batch::weigh`] found last.
+    pub weighed: usize,
 }
 
 /// An ask without its slices: key, text and value lie in the batch's bytes, in this order.
@@ -59,11 +63,21 @@ impl Batch {
             peer,
             asks: Vec::new(),
             bytes: Vec::new(),
+            apart: 0,
             done: 0,
             done_bytes: 0,
             answers: Vec::new(),
             answer_bytes: Output::default(),
+            weighed: 0,
         }
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn weigh(&mut self) -> usize {
+        let lists =
+            self.asks.capacity() * size_of::<Packed>() + self.answers.capacity() * size_of::<Answer>();
+        self.weighed = lists + self.apart + self.bytes.capacity() + self.answer_bytes.memory();
+        self.weighed
     }
 
     pub fn is_empty(&self) -> bool {
@@ -71,7 +85,7 @@ impl Batch {
     }
 
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_SIZE_MAX || self.asks.len() >= BATCH_ASKS_MAX
+        self.bytes.len() + self.apart >= BATCH_SIZE_MAX || self.asks.len() >= BATCH_ASKS_MAX
     }
 
     pub fn push(&mut self, ask: &Ask<'_>, reservation: Option<Reservation>) {
@@ -89,6 +103,7 @@ impl Batch {
             value,
             operation,
         } = request;
+        self.apart += reservation.as_ref().map_or(0, Reservation::memory);
         self.asks.push(Packed {
             connection,
             gap,
@@ -182,6 +197,7 @@ impl Batch {
         self.asks.clear();
         self.bytes.clear();
         self.bytes.shrink_to(2 * BATCH_SIZE_MAX);
+        self.apart = 0;
         self.done = 0;
         self.done_bytes = 0;
     }

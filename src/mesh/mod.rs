@@ -46,7 +46,7 @@ pub use watch::{LINES_UNDER_WAY_MAX, Watch};
 /// Batches between one core and one peer, in each direction.
 pub const BATCHES_PER_PEER: usize = 4;
 
-/// Bytes of requests in a batch, above which it takes no more.
+/// Bytes of requests in a batch, values that arrived apart included, above which it takes no more.
 pub const BATCH_SIZE_MAX: usize = 64 * 1024;
 
 /// Requests in a batch, above which it takes no more.

@@ -8,6 +8,8 @@ use crate::shard::Reservation;
 pub struct Outboxes {
     me: usize,
     peers: Box<[Outbox]>,
+    /// Bytes of memory of all batches, each as it was when it last left or came home.
+    memory: usize,
     /// How many outboxes can take nothing more. While it is not 0 the core takes no requests.
     full: usize,
 }
@@ -39,6 +41,7 @@ impl Outboxes {
         Outboxes {
             me,
             peers: (0..cores).map(outbox).collect(),
+            memory: 0,
             full: 0,
         }
     }
@@ -52,6 +55,11 @@ impl Outboxes {
 
     pub fn have_room(&self) -> bool {
         self.full == 0
+    }
+
+    /// Bytes of memory that the batches take, about.
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     /// Whether the peer still has something of this core's to do. Then nothing may overtake it.
@@ -74,7 +82,8 @@ impl Outboxes {
             }
             let Some(spare) = outbox.spare.pop() else { continue };
             self.full -= usize::from(outbox.open.is_full());
-            let batch = std::mem::replace(&mut outbox.open, spare);
+            let mut batch = std::mem::replace(&mut outbox.open, spare);
+            self.memory = self.memory - batch.weighed + batch.weigh();
             outbox.out += 1;
             mesh.send(peer, Letter::Asks(batch));
             wakes.note(peer);
@@ -85,6 +94,7 @@ impl Outboxes {
     /// A batch has come home, all done.
     pub fn take_home(&mut self, mut batch: Box<Batch>) {
         batch.clear();
+        self.memory = self.memory - batch.weighed + batch.weigh();
         let outbox = &mut self.peers[batch.peer];
         outbox.out -= 1;
         outbox.spare.push(batch);

@@ -97,6 +97,16 @@ impl<'m> Reach<'m> {
         is_behind
     }
 
+    /// Bytes of memory that this core's batches take, as far as it knows.
+    pub fn batches_memory(&self) -> usize {
+        self.outboxes.memory()
+    }
+
+    /// Makes the own shard give a page to the pool; false if it has none to give.
+    pub fn yield_page(&mut self) -> bool {
+        self.own.yield_page(self.now)
+    }
+
     /// Executes a peer's batch and sends it home, in the order in which that peer sent its batches.
     pub fn work(&mut self, batch: Box<Batch>) {
         let home = batch.home;

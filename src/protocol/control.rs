@@ -60,6 +60,8 @@ pub enum Stats {
     Extstore,
     /// The published ring: ours only.
     Cluster,
+    /// What memory is held for: ours only.
+    Memory,
     Reset,
     DetailOn,
     DetailOff,
@@ -269,7 +271,7 @@ pub(super) fn shutdown(mut tokens: Tokens<'_>) -> Control<'_> {
     Control::Shutdown { mode }
 }
 
-/// `stats [settings|items|slabs|sizes|conns|extstore|cluster|reset|detail on|off|dump|cachedump <class> <limit>]`
+/// `stats [settings|items|slabs|sizes|conns|extstore|cluster|memory|reset|detail on|off|dump|cachedump <class> <limit>]`
 pub(super) fn stats(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
     let what = match tokens.next() {
         None => Stats::General,
@@ -280,6 +282,7 @@ pub(super) fn stats(mut tokens: Tokens<'_>) -> Result<Control<'_>, Word> {
         Some(b"conns") => Stats::Conns,
         Some(b"extstore") => Stats::Extstore,
         Some(b"cluster") => Stats::Cluster,
+        Some(b"memory") => Stats::Memory,
         Some(b"reset") => Stats::Reset,
         Some(b"detail") => match tokens.next() {
             Some(b"on") => Stats::DetailOn,

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::datagrams::Datagrams;
+use super::datagrams::{DATAGRAM_SIZE_MAX, Datagrams};
 use super::tls::Tls;
 use crate::hash::KeySeed;
 use crate::protocol::watch::{CloseReason, Peer};
-use crate::session::{ConnectionId, Output, Rules, Session};
+use crate::session::{Buffers, ConnectionId, Output, Rules, Session};
 use crate::time::{Now, Seconds};
 
 /// A connection: the session and what the event loop keeps about its socket.
@@ -28,8 +28,15 @@ pub struct Connection<S> {
     pub(super) is_to_resume: bool,
     /// When bytes last came from the client.
     pub last_heard: Seconds,
-    /// The loop has taken output that has not gone yet.
+    /// The loop has taken output that has not gone yet, and which takes so many bytes of memory.
     pub(super) is_sending_apart: bool,
+    pub(super) sending_apart: usize,
+    /// What it held when it was last entered in the core's ledger.
+    pub(super) held: usize,
+    /// It is hung up on, because memory has run out: it is not served, and nothing more is said to it.
+    pub(super) is_cut: bool,
+    /// What it still held then.
+    pub(super) doomed: usize,
     /// There for who came by an entrance of TLS: nothing but what it has sealed may be sent.
     pub(super) tls: Option<Box<Tls>>,
     /// There for a socket of datagrams, which is no client's.
@@ -67,6 +74,10 @@ impl<S: AsFd> Connection<S> {
             is_to_resume: false,
             last_heard: now.seconds,
             is_sending_apart: false,
+            sending_apart: 0,
+            held: 0,
+            is_cut: false,
+            doomed: 0,
             tls: None,
             datagrams: None,
         }
@@ -74,6 +85,9 @@ impl<S: AsFd> Connection<S> {
 
     /// What the loop may send now, if there is anything.
     pub fn output(&self) -> Option<&Output> {
+        if self.is_cut {
+            return None;
+        }
         let output = match (&self.tls, &self.datagrams) {
             (Some(tls), _) => tls.sealed(),
             (None, Some(_)) => return None,
@@ -90,11 +104,37 @@ impl<S: AsFd> Connection<S> {
 
     /// Takes the output away, for a send that the kernel finishes in its own time ([`super::Core::sent_apart`]).
     pub fn take_output(&mut self) -> Output {
-        self.is_sending_apart = true;
-        match &mut self.tls {
+        let output = match &mut self.tls {
             Some(tls) => tls.take_sealed(),
             None => self.session.take_output(),
-        }
+        };
+        self.is_sending_apart = true;
+        self.sending_apart = output.memory();
+        output
+    }
+
+    /// The output that was taken is no more.
+    pub(super) fn has_sent_apart(&mut self) {
+        self.is_sending_apart = false;
+        self.sending_apart = 0;
+    }
+
+    /// Bytes of memory that it takes, pages of items apart.
+    pub(super) fn memory(&self) -> usize {
+        let tls = self.tls.as_deref().map_or(0, Tls::memory);
+        let datagrams = self.datagrams.as_deref().map_or(0, |_| DATAGRAM_SIZE_MAX);
+        size_of::<Self>() + self.session.memory() + self.sending_apart + tls + datagrams
+    }
+
+    /// Lets go of all that it holds, and ends both directions.
+    pub(super) fn cut(&mut self, buffers: &mut Buffers) {
+        self.is_cut = true;
+        self.ended = true;
+        self.has_failed = true;
+        self.session.close(buffers);
+        self.tls = None;
+        // A socket that the client has closed already has nothing to shut down.
+        let _ = rustix::net::shutdown(self.socket.as_fd(), rustix::net::Shutdown::Both);
     }
 
     /// Whether the client was heard `timeout` seconds ago for the last time, and it is his turn.
@@ -116,6 +156,9 @@ impl<S: AsFd> Connection<S> {
     }
 
     pub fn plan(&self) -> Plan {
+        if self.is_cut {
+            return Plan::Close;
+        }
         let all_served = self.session.is_settled() && !self.has_unsealed();
         if self.datagrams.is_some() {
             return if all_served { Plan::Read } else { Plan::Hold };

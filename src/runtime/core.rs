@@ -12,10 +12,12 @@ use log::debug;
 use super::connection::{Connection, Plan, note, resume_later};
 use super::datagrams::{self, Datagrams, Received};
 use super::doors::{Doors, Visitor};
+use super::ledger::Ledger;
 use super::slots::Slots;
 use super::tls::{Met, Opened, Tls, TlsConfigs};
 use super::{Clock, Listener, conns};
 use crate::hash::KeySeed;
+use crate::memory::Pool;
 use crate::mesh::{Batch, Entrance, Letter, Mesh, Outboxes, Reach, Waiting, Wakes, Watch};
 use crate::protocol;
 use crate::protocol::watch::{Event, Peer};
@@ -26,6 +28,9 @@ use crate::time::{Now, Seconds};
 
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
 const LETTERS_PER_TURN: usize = 16;
+
+/// Pages that items give at once to a connection that has grown: more than the step by which it is noticed.
+const PAGES_YIELDED: usize = 2;
 
 /// One core's state between turns.
 pub struct Core<S> {
@@ -43,6 +48,7 @@ pub struct Core<S> {
     wakes: Wakes,
     watch: Watch,
     buffers: Buffers,
+    ledger: Ledger,
     counters: Counters,
     connections: Slots<Connection<S>>,
     /// Connections to be looked at after the turn: they may have output, or another plan.
@@ -77,6 +83,7 @@ pub struct CoreParts {
     pub me: usize,
     pub mesh: Arc<Mesh>,
     pub mailbox: Receiver<Letter>,
+    pub pool: Arc<Pool>,
     pub seed: KeySeed,
     pub clock: Clock,
     pub rules: Rules,
@@ -94,6 +101,7 @@ impl<S: Wire + AsFd> Core<S> {
             me,
             mesh,
             mailbox,
+            pool,
             seed,
             clock,
             rules,
@@ -119,6 +127,7 @@ impl<S: Wire + AsFd> Core<S> {
             wakes: Wakes::default(),
             watch,
             buffers: Buffers::default(),
+            ledger: Ledger::new(pool),
             counters: Counters::default(),
             connections: Slots::new(),
             noted: Vec::new(),
@@ -171,6 +180,7 @@ impl<S: Wire + AsFd> Core<S> {
             tls: self.tls.as_deref(),
             is_behind: &mut self.is_behind,
             buffers: &mut self.buffers,
+            ledger: &mut self.ledger,
             counters: &mut self.counters,
             connections: &mut self.connections,
             noted: &mut self.noted,
@@ -219,7 +229,11 @@ impl<S: Wire + AsFd> Core<S> {
             shared: listener.shared,
             entrance: listener.entrance,
         };
-        if let Some((core, visitor)) = self.doors.admit(visitor, &self.mesh, &mut self.counters) {
+        let has_room = self.ledger.admits();
+        let admitted = self
+            .doors
+            .admit(visitor, &self.mesh, has_room, &mut self.counters);
+        if let Some((core, visitor)) = admitted {
             self.hand_over(core, Letter::Connection(visitor.socket, visitor.entrance));
         }
     }
@@ -296,6 +310,7 @@ impl<S: Wire + AsFd> Core<S> {
         if takes_more && connection.session.waits_for_output() {
             resume_later(connection, id, &mut self.to_resume);
         }
+        self.ledger.enter(connection);
         let is_last = connection.plan() == Plan::Close;
         if let Some(tls) = connection.tls.as_deref_mut().filter(|_| is_last) {
             tls.say_last_word(&mut self.buffers);
@@ -327,6 +342,7 @@ impl<S: Wire + AsFd> Core<S> {
             Some(tls) => self.buffers.give(tls.take_sealed().into_buffer()),
             None => connection.session.sent_all(&mut self.buffers, &mut self.counters),
         }
+        self.ledger.enter(connection);
         if connection.has_unsealed() {
             note(connection, id, &mut self.noted);
         }
@@ -343,7 +359,8 @@ impl<S: Wire + AsFd> Core<S> {
             if connection.tls.is_none() {
                 self.counters.bytes_written += sent;
             }
-            connection.is_sending_apart = false;
+            connection.has_sent_apart();
+            self.ledger.enter(connection);
             // Who is slow to read is not idle.
             connection.last_heard = now;
         }
@@ -366,6 +383,7 @@ impl<S: Wire + AsFd> Core<S> {
     pub fn close(&mut self, id: ConnectionId) -> Option<S> {
         let mut connection = self.connections.remove(id)?;
         debug!("<{} connection closed.", id.index);
+        self.ledger.strike(&connection);
         connection.session.close(&mut self.buffers);
         if connection.session.is_watcher() {
             self.watch.dismiss(id);
@@ -434,6 +452,7 @@ pub struct Turn<'a, S> {
     tls: Option<&'a TlsConfigs>,
     is_behind: &'a mut bool,
     buffers: &'a mut Buffers,
+    ledger: &'a mut Ledger,
     counters: &'a mut Counters,
     connections: &'a mut Slots<Connection<S>>,
     noted: &'a mut Vec<ConnectionId>,
@@ -466,6 +485,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             }
         });
         debug!("<{} new client connection on core {}", opened.index, self.me);
+        self.enter(opened);
         opened
     }
 
@@ -574,9 +594,11 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             if !had_met && tls.has_met() {
                 acknowledge(&connection.socket);
             }
-            connection.tls = Some(tls);
+            // Who was hung up on meanwhile needs none.
+            connection.tls = Some(tls).filter(|_| !connection.is_cut);
             connection.ended |= opened == Opened::Ended;
             note(connection, id, self.noted);
+            self.enter(id);
         }
     }
 
@@ -715,6 +737,8 @@ impl<S: Wire + AsFd> Turn<'_, S> {
 
     /// Ends the turn: returns the shards and sends the letters.
     pub fn finish(self) {
+        self.ledger
+            .enter_buffers(self.buffers, self.reach.batches_memory());
         *self.is_behind = self.reach.finish();
     }
 
@@ -724,12 +748,16 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             let Some(connection) = self.connections.get_mut(answer.connection) else {
                 continue;
             };
+            if connection.is_cut {
+                continue;
+            }
             let (gap, places) = (answer.gap, answer.places);
             connection.session.answer(gap, output, places, self.buffers);
             if connection.session.has_all_answers() {
                 resume_later(connection, answer.connection, self.to_resume);
             }
             note(connection, answer.connection, self.noted);
+            self.ledger.enter(connection);
             if connection.datagrams.is_some() {
                 self.answer_datagram(answer.connection);
             }
@@ -746,7 +774,12 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        if connection.is_cut {
+            return;
+        }
         let has_datagrams = connection.datagrams.is_some();
+        let output_size_max = self.ledger.output_size_max();
+        self.buffers.keep_at_most(output_size_max);
         let mut desk = Desk {
             shards: &mut self.reach,
             wire: &mut connection.socket,
@@ -758,6 +791,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             },
             facts: self.facts,
             counters: self.counters,
+            output_size_max,
             now: self.now,
         };
         work(&mut connection.session, &mut desk);
@@ -768,9 +802,27 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             Some(Stall::Output | Stall::Answers) | None => {}
         }
         note(connection, id, self.noted);
+        self.enter(id);
         if has_datagrams {
             self.answer_datagram(id);
         }
+    }
+
+    /// Enters what the connection holds in the ledger. If that is more than before, item pages give way at once, and if
+    /// they cannot, those who hold most are hung up on.
+    fn enter(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if !self.ledger.enter(connection) || !self.ledger.wants_pages() {
+            return;
+        }
+        for _ in 0..PAGES_YIELDED {
+            if !self.reach.yield_page() {
+                break;
+            }
+        }
+        self.ledger.cut(self.connections, self.buffers, self.noted);
     }
 }
 

@@ -27,7 +27,7 @@ const HEADER_SIZE: usize = 8;
 const PART_SIZE_MAX: usize = 1400 - HEADER_SIZE;
 
 /// Room for any datagram.
-const DATAGRAM_SIZE_MAX: usize = 64 * 1024;
+pub(super) const DATAGRAM_SIZE_MAX: usize = 64 * 1024;
 
 /// A command's reply, at most: an item of the default limit with all that belongs to it. A longer one is not given.
 pub const REPLY_SIZE_MAX: usize = (1 << 20) + 4096;

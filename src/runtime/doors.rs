@@ -51,14 +51,17 @@ impl Doors {
         self.closed_since.is_some()
     }
 
-    /// Somebody came. Returns the core that is to serve him, unless nobody is now.
+    /// Somebody came. Returns the core that is to serve him, unless nobody is now. Where there is no room in memory he is
+    /// turned away, if anybody is.
     pub(super) fn admit(
         &mut self,
         visitor: Visitor,
         mesh: &Mesh,
+        has_room: bool,
         counters: &mut Counters,
     ) -> Option<(usize, Visitor)> {
-        if !self.is_closed() && self.count(mesh) {
+        let may_come = has_room || !self.turns_away;
+        if may_come && !self.is_closed() && self.count(mesh) {
             return Some(self.deal(visitor, mesh));
         }
         if self.turns_away {

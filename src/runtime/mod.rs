@@ -19,6 +19,7 @@ mod core;
 mod datagrams;
 mod doors;
 pub mod epoll;
+mod ledger;
 mod patience;
 mod sending;
 mod slots;
@@ -41,6 +42,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mesh::Entrance;
+
+/// Bytes of receive buffers that each core has, whatever its loop.
+pub const RECEIVE_BUFFERS_SIZE: usize = 2 * 1024 * 1024;
 
 /// Which event loop serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,9 @@ const SEALED_SIZE_MAX: usize = 256 * 1024;
 /// Bytes of output that are sealed together: rustls makes records of 16 KiB, and keeps them until they are taken.
 const SEALED_AT_ONCE: usize = 64 * 1024;
 
+/// What rustls may hold for a connection with half a record or more of either direction: it does not say.
+const RECORDS_SIZE: usize = 24 * 1024;
+
 const TO_MEMORY: &str = "writing to memory does not fail";
 
 /// What new connections are met with. It can be exchanged while the server runs.
@@ -166,6 +169,11 @@ impl Tls {
             }
         }
         Ok(Opened::GoesOn)
+    }
+
+    /// Bytes of memory that it takes, pages of items apart.
+    pub(super) fn memory(&self) -> usize {
+        RECORDS_SIZE + self.output.memory() + self.sealed.memory()
     }
 
     /// Whether the handshake is over.

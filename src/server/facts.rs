@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use crate::config::{Address, Config, PROTOCOL_VERSION, Protocol};
+use crate::memory::Pool;
 use crate::runtime::{Listener, local_name};
 use crate::session::fleet::Fleet;
 use crate::session::settings::Setting;
@@ -13,12 +14,14 @@ use crate::session::watch::Watchers;
 
 use super::PAGE_SIZE;
 use super::certificates::Certificates;
+use super::resident::resident;
 
 pub(super) fn gather(
     config: &Config,
     listeners: &[Vec<Listener>],
     fleet: Arc<dyn Fleet>,
     certificates: Option<Arc<Certificates>>,
+    pool: Arc<Pool>,
 ) -> Facts {
     let extended = &config.extended;
     let sockets = listeners.iter().flatten().map(|listener| &listener.socket);
@@ -49,6 +52,8 @@ pub(super) fn gather(
             .map(|socket| (socket.as_raw_fd(), local_name(socket.as_fd())))
             .collect(),
         cpu_used,
+        resident,
+        pool,
         fleet,
         shut_down,
         log_at: |verbosity| log::set_max_level(super::log_level(verbosity)),

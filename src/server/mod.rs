@@ -1,7 +1,9 @@
 //! Puts it together: listeners, one thread for each core, signals, the end.
 
 mod auth_file;
+mod budget;
 mod certificates;
+mod cgroup;
 mod ciphers;
 mod daemon;
 mod facts;
@@ -10,6 +12,7 @@ mod identity;
 mod listen;
 mod pid_file;
 mod port_file;
+mod resident;
 mod ticker;
 
 use std::os::fd::OwnedFd;
@@ -114,11 +117,14 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         .map_err(|error| Refusal::os(format!("signals: {error}")))?;
 
     let member = member(config, &listening.taken);
-    let facts = facts::gather(config, &listeners, member.for_sessions(), certificates.clone());
+    let pool = budget::pool(config)?;
+    let fleet = member.for_sessions();
+    let facts = facts::gather(config, &listeners, fleet, certificates.clone(), pool.clone());
     let nudge = member.start().map_err(Refusal::os)?;
     let cores = Cores::start(
         config,
         kind,
+        pool,
         listeners,
         datagrams,
         (credentials.clone(), certificates.clone()),
@@ -221,6 +227,7 @@ impl Cores {
     fn start(
         config: &Config,
         kind: Kind,
+        pool: Arc<Pool>,
         listeners: Vec<Vec<Listener>>,
         datagrams: Vec<OwnedFd>,
         (credentials, certificates): (Option<Arc<Credentials>>, Option<Arc<Certificates>>),
@@ -228,7 +235,6 @@ impl Cores {
     ) -> Result<Cores, Refusal> {
         let seed = KeySeed::random();
         let clock = Clock::start();
-        let pool = Arc::new(Pool::new(config.memory_limit, PAGE_SIZE));
         let shards = (0..config.threads)
             .map(|number| Shard::new(&shard_settings(config, number), seed, pool.clone()))
             .collect();
@@ -258,6 +264,7 @@ impl Cores {
                 me,
                 mesh: mesh.clone(),
                 mailbox,
+                pool: pool.clone(),
                 seed,
                 clock,
                 rules: rules(config, credentials.clone()),

@@ -3,6 +3,8 @@
 //! A core that nobody asks anything would never look for expired items, nor for connections that have been silent too
 //! long. It does both in the first turns of every second, so all it needs is to be woken. While there is neither an
 //! item nor a connection to look after, nobody is.
+//!
+//! And it tells the budget for everything what the process really holds.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, atomic::Ordering};
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use log::error;
 
+use super::resident::{resident, trim_heap};
 use crate::memory::Pool;
 use crate::mesh::Mesh;
 use crate::runtime::Wakers;
@@ -32,7 +35,13 @@ impl Ticker {
         watches_connections: bool,
     ) -> std::io::Result<Ticker> {
         let (end, ended) = mpsc::channel::<()>();
+        let is_limited = pool.parts().limit > 0;
         let tick = move || {
+            if is_limited && pool.measure(resident() as usize) {
+                // Most of what nobody can see is what the allocator keeps.
+                trim_heap();
+                pool.measure(resident() as usize);
+            }
             let has_items = pool.pages_taken() > 0;
             let has_connections = watches_connections && mesh.connections.load(Ordering::Relaxed) > 0;
             if has_items || has_connections {

@@ -33,6 +33,11 @@ impl Arriving {
         }
     }
 
+    /// Bytes of memory that it takes, pages apart.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Arriving>() + self.line.bytes.len() + self.reservation.memory()
+    }
+
     /// Takes what belongs to the value and its end from the head of `input`; returns how much.
     pub(super) fn take(&mut self, input: &[u8]) -> usize {
         let (value, rest) = input.split_at(input.len().min(self.value_left));

@@ -16,10 +16,12 @@
 
 mod arriving;
 mod bands;
+mod buffers;
 pub mod credentials;
 pub mod dump;
 pub mod fleet;
 mod login;
+mod memory;
 mod orders;
 mod output;
 mod pipeline;
@@ -43,6 +45,7 @@ use crate::protocol::{
 use crate::shard::Reservation;
 use crate::time::{Exptime, Now};
 use arriving::Arriving;
+pub use buffers::Buffers;
 use credentials::Credentials;
 use dump::Walk;
 use orders::Orders;
@@ -51,8 +54,11 @@ use pipeline::Pipeline;
 use statistics::{Facts, Totals};
 use watch::Watcher;
 
-/// Replies that wait to be sent, in bytes, above which a session takes no further requests.
+/// Replies that wait to be sent, in bytes, above which a session takes no further requests, while memory is not scarce.
 pub const OUTPUT_SIZE_MAX: usize = 256 * 1024;
+
+/// The same when memory is as scarce as can be.
+pub const OUTPUT_SIZE_MIN: usize = 4 * 1024;
 
 /// Input kept while a session is stalled, in bytes, above which the event loop stops reading its socket.
 pub const INPUT_STALLED_MAX: usize = 32 * 1024;
@@ -174,36 +180,6 @@ pub trait Wire {
     fn is_local(&self) -> bool;
 }
 
-/// Buffers that are lent to connections while bytes are in flight, so that an idle connection holds none.
-#[derive(Debug, Default)]
-pub struct Buffers {
-    free: Vec<Vec<u8>>,
-}
-
-impl Buffers {
-    /// Buffers kept for the next turn, at most.
-    const FREE_MAX: usize = 256;
-    /// Larger buffers go back to the allocator.
-    const CAPACITY_KEPT_MAX: usize = 128 * 1024;
-    const CAPACITY_START: usize = 4 * 1024;
-
-    /// The buffer that came back last: its memory is the warmest.
-    pub fn take(&mut self) -> Vec<u8> {
-        self.free
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(Buffers::CAPACITY_START))
-    }
-
-    pub fn give(&mut self, mut buffer: Vec<u8>) {
-        if (1..=Buffers::CAPACITY_KEPT_MAX).contains(&buffer.capacity())
-            && self.free.len() < Buffers::FREE_MAX
-        {
-            buffer.clear();
-            self.free.push(buffer);
-        }
-    }
-}
-
 /// What a session may not exceed and may not do; the same for all.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -244,6 +220,8 @@ pub struct Desk<'a, S, W> {
     pub rules: &'a Rules,
     pub facts: &'a Facts,
     pub counters: &'a mut Counters,
+    /// Replies that may wait to be sent now: [`OUTPUT_SIZE_MIN`] to [`OUTPUT_SIZE_MAX`] bytes.
+    pub output_size_max: usize,
     pub now: Now,
 }
 
@@ -353,6 +331,8 @@ pub struct Session {
     pipeline: Pipeline,
     orders: Orders,
     stall: Option<Stall>,
+    /// Input that it keeps while it is stalled: less where less output is allowed.
+    input_stalled_max: u32,
     /// What stands at the head of the input came behind something else and stalled.
     in_company: bool,
     /// No further requests: close when everything said has been sent.
@@ -375,6 +355,7 @@ impl Session {
             pipeline: Pipeline::default(),
             orders: Orders::default(),
             stall: None,
+            input_stalled_max: INPUT_STALLED_MAX as u32,
             in_company: false,
             closing: None,
             is_stranger: rules.credentials.is_some(),
@@ -484,7 +465,7 @@ impl Session {
 
     /// Whether so much unserved input is here that the socket should not be read.
     pub fn wants_no_input(&self) -> bool {
-        self.stall.is_some() && self.input.len() >= INPUT_STALLED_MAX
+        self.stall.is_some() && self.input.len() >= self.input_stalled_max as usize
     }
 
     /// Whether everything asked has been answered (not necessarily sent).
@@ -537,6 +518,7 @@ impl Session {
         let mut used = 0;
         let mut requests_left = desk.rules.requests_per_turn;
         self.stall = None;
+        self.input_stalled_max = INPUT_STALLED_MAX.min(desk.output_size_max) as u32;
         self.orders.carry_on(self.id, &mut self.pipeline, desk);
         while used < input.len() && self.closing.is_none() {
             if let Some(stall) = self.reason_to_wait(desk) {
@@ -823,9 +805,9 @@ impl Session {
     }
 
     fn reason_to_wait<S: Shards, W: Wire>(&self, desk: &Desk<'_, S, W>) -> Option<Stall> {
-        if !self.orders.is_free() || self.pipeline.is_full_of_gaps() {
+        if !self.orders.is_free() || self.pipeline.is_full_of_gaps(desk.output_size_max) {
             Some(Stall::Answers)
-        } else if self.pipeline.size() >= desk.rules.reply_size_max.unwrap_or(OUTPUT_SIZE_MAX) {
+        } else if self.pipeline.size() >= desk.rules.reply_size_max.unwrap_or(desk.output_size_max) {
             Some(Stall::Output)
         } else if !desk.shards.has_room() {
             Some(Stall::Room)

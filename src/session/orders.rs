@@ -7,7 +7,7 @@
 use super::dump::{Walk, Walking};
 use super::pipeline::Pipeline;
 use super::statistics::{self, Certificates, More, Totals};
-use super::{ConnectionId, Desk, OUTPUT_SIZE_MAX, Order, Shards, Wire, bands, fleet, settings};
+use super::{ConnectionId, Desk, Order, Shards, Wire, bands, fleet, memory, settings};
 use crate::protocol::{self, Control, Lru, LruCrawler, ShutdownMode, Slabs, Spelling, Stats, Word};
 use crate::shard;
 
@@ -54,6 +54,7 @@ enum Course {
     Say(Word),
     Version,
     Settings,
+    Memory,
     /// In words that are not ours.
     Complain(String),
     /// What there is to say of the published ring.
@@ -109,6 +110,14 @@ impl Orders {
             Course::Settings => {
                 settings::settings(desk.facts, |name, value| {
                     protocol::write_stat(out, spelling, name, value)
+                });
+                protocol::write_stats_end(out, spelling);
+                return true;
+            }
+            Course::Memory => {
+                let (parts, resident) = (desk.facts.pool.parts(), (desk.facts.resident)());
+                memory::statistics(&parts, resident, |name, bytes| {
+                    protocol::write_stat(out, spelling, name.as_bytes(), bytes.to_string().as_bytes());
                 });
                 protocol::write_stats_end(out, spelling);
                 return true;
@@ -203,7 +212,7 @@ impl Orders {
         };
         match kind {
             Kind::Walk(walking) => {
-                if !walking.is_asked && pipeline.size() < OUTPUT_SIZE_MAX {
+                if !walking.is_asked && pipeline.size() < desk.output_size_max {
                     walking.is_asked = true;
                     let order = Order::Slice {
                         walk: walking.walk,
@@ -365,6 +374,7 @@ fn statistics_course<S: Shards, W: Wire>(what: Stats, desk: &Desk<'_, S, W>) -> 
         Stats::General => Course::Order(Order::Statistics, Answer::GeneralStatistics),
         Stats::Settings => Course::Settings,
         Stats::Cluster => Course::Fleet,
+        Stats::Memory => Course::Memory,
         Stats::Items => Course::Order(Order::Bands, Answer::Items),
         Stats::Slabs => Course::Order(Order::Bands, Answer::Slabs),
         Stats::Sizes if rules.sizes_tracked => Course::Walk(Walk::Sizes, None, 0),

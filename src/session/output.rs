@@ -133,6 +133,11 @@ impl Output {
         }
     }
 
+    /// Bytes of memory that it takes, pages apart.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.chains.capacity() * size_of::<Insert>()
+    }
+
     /// Bytes that have gone.
     pub fn sent(&self) -> usize {
         self.sent

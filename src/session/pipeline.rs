@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use super::output::Output;
-use super::{Ask, Buffers, Counters, OUTPUT_SIZE_MAX, VALUE_APART_MIN, Wire};
+use super::{Ask, Buffers, Counters, VALUE_APART_MIN, Wire};
 use crate::command::Reply;
 use crate::protocol::{self, Tail};
 
@@ -27,17 +27,17 @@ const GAPS_START: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    out: Output,
+    pub(super) out: Output,
     /// Empty unless there are gaps.
-    tail: Output,
+    pub(super) tail: Output,
     /// How much of the tail has moved to `out`: ≤ the first gap's `at`.
     tail_taken: usize,
     /// Answers that came before an earlier gap was filled. Empty unless there are gaps.
-    held: Output,
+    pub(super) held: Output,
     gaps: VecDeque<Gap>,
     /// The number of the first gap; numbers grow by one and wrap.
     first: u32,
-    /// A running mean of the bytes per answer, so that gaps × mean stays near [`OUTPUT_SIZE_MAX`].
+    /// A running mean of the bytes per answer, so that gaps × mean stays near what the output may hold.
     answer_size_mean: usize,
 }
 
@@ -173,8 +173,8 @@ impl Pipeline {
     }
 
     /// Whether another gap could bring more bytes than an output may hold.
-    pub(super) fn is_full_of_gaps(&self) -> bool {
-        let fits = OUTPUT_SIZE_MAX / self.answer_size_mean.max(1);
+    pub(super) fn is_full_of_gaps(&self, output_size_max: usize) -> bool {
+        let fits = output_size_max / self.answer_size_mean.max(1);
         let allowed = if self.answer_size_mean == 0 {
             GAPS_START
         } else {
@@ -186,6 +186,11 @@ impl Pipeline {
     /// Bytes of all replies here.
     pub(super) fn size(&self) -> usize {
         self.out.size() + self.tail.size() + self.held.size()
+    }
+
+    /// Bytes that the list of gaps takes.
+    pub(super) fn gaps_memory(&self) -> usize {
+        self.gaps.capacity() * size_of::<Gap>()
     }
 
     pub(super) fn output(&self) -> &Output {
@@ -233,6 +238,7 @@ fn send_with_value<W: Wire>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::OUTPUT_SIZE_MAX;
     use super::*;
 
     fn say(pipeline: &mut Pipeline, buffers: &mut Buffers, bytes: &[u8]) {
@@ -285,14 +291,14 @@ mod tests {
         let mut buffers = Buffers::default();
         let mut pipeline = Pipeline::default();
         for _ in 0..GAPS_START {
-            assert!(!pipeline.is_full_of_gaps());
+            assert!(!pipeline.is_full_of_gaps(OUTPUT_SIZE_MAX));
             pipeline.open_gap(&mut buffers);
         }
-        assert!(pipeline.is_full_of_gaps());
+        assert!(pipeline.is_full_of_gaps(OUTPUT_SIZE_MAX));
         for gap in 0..GAPS_START as u32 {
             answer(&mut pipeline, gap, &[0; OUTPUT_SIZE_MAX], &mut buffers);
         }
         pipeline.open_gap(&mut buffers);
-        assert!(pipeline.is_full_of_gaps(), "one at a time");
+        assert!(pipeline.is_full_of_gaps(OUTPUT_SIZE_MAX), "one at a time");
     }
 }

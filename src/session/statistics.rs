@@ -10,6 +10,7 @@ use super::fleet::Fleet;
 use super::settings::Setting;
 use super::switches::Switches;
 use super::watch::Watchers;
+use crate::memory::Pool;
 use crate::shard::{self, Bands, Prefixes};
 use crate::time::{Now, Seconds};
 
@@ -68,6 +69,10 @@ pub struct Facts {
     pub listeners: Vec<(i32, String)>,
     /// CPU time of the process in microseconds: user's, system's.
     pub cpu_used: fn() -> (u64, u64),
+    /// Bytes of memory that the process holds, as the system counts.
+    pub resident: fn() -> u64,
+    /// What is held for what.
+    pub pool: Arc<Pool>,
     /// The ring that is published, and who knows it.
     pub fleet: Arc<dyn Fleet>,
     /// Tells the process to end, gracefully or not.

@@ -303,8 +303,9 @@ impl Shard {
         }
     }
 
-    /// A bounded slice of the work that nobody waits for: room for the stores to come, and expired items.
-    pub(super) fn sweep_in_background(&mut self, now: Now) {
+    /// A bounded slice of the work that nobody waits for: room for the stores to come, and expired items. Returns whether
+    /// pages are going to the pool because the budget was lowered.
+    pub(super) fn sweep_in_background(&mut self, now: Now) -> bool {
         if self.hoard.is_stale(now.seconds) {
             self.release_hoard();
         }
@@ -313,6 +314,7 @@ impl Shard {
         }
         self.note_idle_age();
         let mut cost = BACKGROUND_COST_MAX;
+        let yields = |shard: &Shard| shard.counters.pages > shard.pages_floor && shard.pool.is_over_budget();
         while self.settings.evict
             && cost > 0
             && (self.spare.len() < self.spare_max && self.is_full()
@@ -323,6 +325,31 @@ impl Shard {
             cost = cost.saturating_sub(spent);
         }
         self.crawl(now);
+        // With something left to spend the hand has found nothing more to take.
+        self.pool.has_excess() || cost == 0 && yields(self)
+    }
+
+    /// Gives a page to the pool at once, because memory is needed for something that is not an item. Returns false if
+    /// this shard has none to give.
+    pub fn yield_page(&mut self, now: Now) -> bool {
+        let before = self.counters.pages;
+        if !self.settings.evict || before <= self.pages_floor || !self.pool.is_over_budget() {
+            return false;
+        }
+        if self.spare.len() > self.spare_min()
+            && let Some(page) = self.spare.pop()
+        {
+            self.recycle(page);
+            return true;
+        }
+        let mut cost = FOREGROUND_COST_MAX;
+        while self.counters.pages >= before {
+            match self.sweep(cost == 0 || self.is_fruitless(), now) {
+                Some(spent) => cost = cost.saturating_sub(spent),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// The page that the hand is at, or goes to now.

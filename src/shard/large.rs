@@ -118,6 +118,11 @@ impl Reservation {
         self.size
     }
 
+    /// Bytes of memory that it takes, pages apart.
+    pub fn memory(&self) -> usize {
+        self.tail.capacity() + self.pages.list.capacity() * size_of::<Page>()
+    }
+
     /// Bytes that are still to come.
     pub fn remaining(&self) -> usize {
         self.size - self.filled
@@ -303,6 +308,13 @@ impl LargeValues {
 
     pub(super) fn count(&self) -> usize {
         self.values.len() - self.free.len()
+    }
+
+    /// Bytes of the bookkeeping, about: lists of pages are small beside their pages.
+    pub(super) fn memory(&self) -> usize {
+        self.values.capacity() * size_of::<Option<Large>>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.pages() * size_of::<Page>()
     }
 
     /// Pages of values that fill them, and pages of blocks.

@@ -49,7 +49,7 @@ pub use scan::{Glance, Seen};
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
-use crate::memory::{Page, Pool};
+use crate::memory::{Account, Charge, Page, Pool};
 use crate::time::{Deadline, Exptime, Now, Seconds};
 use bands::Busy;
 use classes::ClassId;
@@ -184,6 +184,8 @@ pub struct Shard {
     /// For values that are put together from an old one and a new one.
     scratch: Vec<u8>,
     counters: Counters,
+    /// What is not item pages, in the budget for everything.
+    charge: Charge,
     bands: Bands,
     /// By class, the last for large values.
     busy: Vec<Busy>,
@@ -236,6 +238,7 @@ impl Shard {
             moves: 0,
             scratch: Vec::new(),
             counters,
+            charge: Charge::new(&pool, Account::Tables),
             bands: Bands::default(),
             busy,
             prefixes: Prefixes::default(),
@@ -423,8 +426,15 @@ impl Shard {
     /// what remains is done in the next turns. Returns whether there is more of it for this second.
     pub fn maintain(&mut self, now: Now) -> bool {
         self.advance(now);
-        self.sweep_in_background(now);
-        self.crawl.is_behind()
+        let is_yielding = self.sweep_in_background(now);
+        self.charge.set(self.memory());
+        self.crawl.is_behind() || is_yielding
+    }
+
+    /// Bytes of all that is not item pages.
+    fn memory(&self) -> usize {
+        let tables = self.counters.hash_bytes + self.counters.ghost_bytes;
+        tables as usize + self.slab.memory() + self.larges.memory() + self.scratch.capacity()
     }
 
     pub fn counters(&self) -> Counters {

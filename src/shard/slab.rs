@@ -445,6 +445,11 @@ impl Slab {
         self.slots.len() - 1 - self.numbers_free.len()
     }
 
+    /// Bytes of the bookkeeping.
+    pub(super) fn memory(&self) -> usize {
+        self.slots.len() * size_of::<Slot>() + self.numbers_free.capacity() * size_of::<u32>()
+    }
+
     /// The highest page number in use may be this one; for walks over all pages.
     pub(super) fn page_after(&self, page: Option<PageNumber>) -> Option<PageNumber> {
         let next = page.map_or(1, |page| page.0 + 1);

@@ -5,6 +5,7 @@
 //! server) is skipped by name: one line on stderr, and one in the file that `RINGCACHED_SKIPPED` names.
 
 mod auth;
+mod budget;
 mod classic;
 mod clients;
 mod cluster;

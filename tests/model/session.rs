@@ -237,7 +237,7 @@ impl Driven {
         Driven {
             session: Session::new(CONNECTION, CLIENT, SEED, &rules),
             shards: OneShard {
-                shard: Shard::new(&settings, SEED, pool),
+                shard: Shard::new(&settings, SEED, pool.clone()),
                 others: manner.others,
                 late: VecDeque::new(),
                 reports: VecDeque::new(),
@@ -269,6 +269,8 @@ impl Driven {
                 watchers: Watchers::default(),
                 listeners: Vec::new(),
                 cpu_used: || (0, 0),
+                resident: || 0,
+                pool: pool.clone(),
                 fleet: Arc::new(NoFleet),
                 shut_down: |_| {},
                 log_at: |_| {},
@@ -284,6 +286,7 @@ impl Driven {
             rules: &self.rules,
             facts: &self.facts,
             counters: &mut self.counters,
+            output_size_max: OUTPUT_SIZE_MAX,
             now: NOW,
         };
         work(&mut self.session, &mut desk)

@@ -33,6 +33,7 @@ const EVENTS_MAX: usize = 64;
 
 /// Bytes taken from one connection in a turn, at most.
 const RECEIVE_SIZE: usize = 32 * 1024;
+const _: () = assert!(EVENTS_MAX * RECEIVE_SIZE == super::RECEIVE_BUFFERS_SIZE);
 
 /// Connections that one listener hands over in a turn, at most.
 const ACCEPTS_PER_TURN: usize = 64;

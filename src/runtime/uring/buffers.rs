@@ -33,6 +33,7 @@ pub(super) const GROUP: u16 = 0;
 const PAGE: usize = 4096;
 const ENTRIES_SIZE: usize = COUNT as usize * size_of::<BufRingEntry>();
 const _: () = assert!(COUNT.is_power_of_two() && ENTRIES_SIZE <= PAGE);
+const _: () = assert!(COUNT as usize * SIZE == crate::runtime::RECEIVE_BUFFERS_SIZE);
 
 /// Invariant: `entries` and `memory` point to allocations of [`Self::layout`]'s sizes, which live as long as this
 /// does, and this lives longer than the ring it is registered with (the loop drops the ring first).
