@@ -373,15 +373,21 @@ impl Shard {
             Some(None) => {}
             None => debug_assert!(self.slab.is_page_empty(page)),
         }
-        if self.slab.is_page_empty(page) {
-            self.sweep = None;
-            let page = self.slab.close_page(page);
-            self.recycle(page);
-            if self.spare.len() > self.spare_min() {
-                self.fruitless = 0;
-            }
-        }
+        self.let_go_of_empty(page);
         Some(cost)
+    }
+
+    /// The hand is done with its page when that is empty.
+    fn let_go_of_empty(&mut self, page: PageNumber) {
+        if !self.slab.is_page_empty(page) {
+            return;
+        }
+        self.sweep = None;
+        let page = self.slab.close_page(page);
+        self.recycle(page);
+        if self.spare.len() > self.spare_min() {
+            self.fruitless = 0;
+        }
     }
 
     /// Forgets an item or moves it on; returns what copying it cost.
@@ -474,8 +480,8 @@ impl Shard {
         self.slab.take_chunk(class, Ring::Main)
     }
 
-    /// Looks for expired and flushed items, over all pages in sixteen seconds or more. A page knows its earliest
-    /// deadline, so that pages without expired items cost nothing. Looks through one page at most.
+    /// Looks for expired and flushed items, over all pages, the hand's too, in sixteen seconds or more. A page knows its
+    /// earliest deadline, so that pages without expired items cost nothing. Looks through one page at most.
     fn crawl(&mut self, now: Now) {
         if self.crawl.second != now.seconds.0 {
             self.crawl.second = now.seconds.0;
@@ -521,5 +527,9 @@ impl Shard {
             self.remove(id, hash);
         }
         self.slab.set_deadline_min(page, deadline_min);
+        // The hand may have stopped at this page, and nobody may need a page for a long time.
+        if self.sweep.is_some_and(|sweep| sweep.page == page) {
+            self.let_go_of_empty(page);
+        }
     }
 }

@@ -451,16 +451,16 @@ impl Slab {
         ((next as usize) < self.slots.len()).then_some(PageNumber(next))
     }
 
-    /// Whether the page may hold items that are flushed or have expired.
+    /// Whether the page, which may be the hand's, may hold items that are flushed or have expired.
     pub(super) fn may_have_gone(&self, page: PageNumber, now: u32) -> bool {
         let slot = &self.slots[page.0 as usize];
-        slot.in_ring && (slot.epoch != self.epoch || slot.deadline_min != 0 && slot.deadline_min <= now)
+        slot.used > 0 && (slot.epoch != self.epoch || slot.deadline_min != 0 && slot.deadline_min <= now)
     }
 
     /// Sets the page's earliest deadline, after a look at all its items. The page may be gone by then.
     pub(super) fn set_deadline_min(&mut self, page: PageNumber, deadline_min: u32) {
         let slot = &mut self.slots[page.0 as usize];
-        if slot.in_ring {
+        if slot.used > 0 {
             slot.deadline_min = deadline_min;
         }
     }

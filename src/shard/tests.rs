@@ -415,6 +415,25 @@ fn without_eviction_a_refusal_lasts_until_memory_is_freed() {
     assert_eq!((counters.evictions, counters.store_no_memory), (0, 3));
 }
 
+/// The hand stops in the middle of a page when nobody needs memory any more; what is on that page leaves as all else does.
+#[test]
+fn flushed_items_of_the_page_that_the_hand_stopped_at_leave_by_themselves() {
+    let mut cache = cache();
+    let mut index = 0;
+    while cache.shard.sweep.is_none() || cache.shard.counters().evictions == 0 {
+        cache.set(&format!("key-{index}"), "value");
+        index += 1;
+    }
+    cache.shard.flush(Exptime::NEVER, cache.now);
+    for _ in 0..40 {
+        cache.now.seconds.0 += 1;
+        while cache.shard.maintain(cache.now) {}
+        cache.shard.check();
+    }
+    let counters = cache.shard.counters();
+    assert_eq!((counters.curr_items, counters.bytes), (0, 0));
+}
+
 #[test]
 fn expired_items_leave_by_themselves() {
     let mut cache = cache();
