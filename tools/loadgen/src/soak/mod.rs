@@ -44,7 +44,7 @@ const SETTLING_MAX: Duration = Duration::from_secs(120);
 /// How long the server may take to notice that its clients have gone.
 const PARTING_MAX: Duration = Duration::from_secs(10);
 /// How long it may take to clear away what was flushed.
-const CLEARING_MAX: Duration = Duration::from_secs(90);
+const CLEARING_MAX: Duration = Duration::from_secs(40);
 /// Batches of each worker in the audit.
 const AUDIT_BATCHES: u64 = 200;
 /// So many lies are enough.
@@ -439,13 +439,19 @@ impl<'a> Soak<'a> {
         self.ledger.stop(true);
     }
 
-    /// Flushes, and waits until nothing is left: not an item, not a byte.
+    /// Flushes, and waits until nothing is left: not an item, not a byte. What those who were killed sent last may be on its
+    /// way between cores when their connections are gone, and be stored after a flush: a second flush takes that, too.
     fn forget(&mut self, sheet: &mut Sheet) -> io::Result<()> {
         self.part()?;
-        self.flush()?;
         let left = |statistics: &Statistics| (statistics.number("curr_items"), statistics.number("bytes"));
-        let statistics = self.wait(CLEARING_MAX, |statistics| left(statistics) == (0, 0))?;
-        let (items, bytes) = left(&statistics);
+        let mut last = (1, 1);
+        for _ in 0..2 {
+            if last != (0, 0) {
+                self.flush()?;
+                last = left(&self.wait(CLEARING_MAX, |statistics| left(statistics) == (0, 0))?);
+            }
+        }
+        let (items, bytes) = last;
         sheet.equal("after a flush: items", items, 0);
         sheet.equal("after a flush: bytes of items", bytes, 0);
         Ok(())
