@@ -268,20 +268,13 @@ impl Shard {
         self.spare.pop()
     }
 
-    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then one chunk a store, so
-    /// that a page's items are forgotten one after the other; the last waits until the page is needed, lest the reserve
-    /// outgrow its target.
+    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then the hand rests: a page
+    /// that waits half empty under it would be half a page less for items.
     fn pay(&mut self, size: usize, now: Now) {
         let is_full = self.is_full();
-        if !is_full && !self.is_nearly_full() {
-            return;
-        }
         if !is_full || self.spare.len() >= self.spare_max {
-            if self
-                .hand()
-                .is_some_and(|page| !self.slab.is_page_nearly_empty(page))
-            {
-                self.sweep(self.is_fruitless(), now);
+            if self.evicted.is_some() && (is_full || self.is_nearly_full()) {
+                self.displace_one(now);
             }
             return;
         }
@@ -300,6 +293,18 @@ impl Shard {
             if self.sweep(self.is_fruitless(), now).is_none() {
                 return;
             }
+        }
+    }
+
+    /// Sweeps one chunk: who watches what is forgotten sees one item go where one comes. The page's last waits until
+    /// the page is needed, lest the reserve outgrow its target.
+    #[cold]
+    fn displace_one(&mut self, now: Now) {
+        if self
+            .hand()
+            .is_some_and(|page| !self.slab.is_page_nearly_empty(page))
+        {
+            self.sweep(self.is_fruitless(), now);
         }
     }
 
