@@ -1,7 +1,7 @@
 //! Slab classes: the sizes of chunk that a page can be cut into.
 //!
 //! Rounding an item up to its chunk costs as much memory as its header does, so classes are fine: steps of 8
-//! bytes to 512, then about 6 %, where each size is the largest that fits a page the same number of times. A
+//! bytes to 512, then about 3 %, where each size is the largest that fits a page the same number of times. A
 //! small shard cannot afford that many: each class may keep a page partly filled in each of the two rings. So
 //! the growth factor is the finest whose classes do not outnumber what the shard's pages allow.
 
@@ -24,8 +24,10 @@ const CHUNK_SIZE_MIN: usize = 24;
 /// Up to here the finest classes are a unit apart.
 const FINE_UNTIL: usize = 512;
 
-/// Growth factors to choose from, in per cent. The first stands for steps of a unit to [`FINE_UNTIL`].
-const GROWTHS: [usize; 9] = [106, 108, 110, 113, 117, 122, 130, 145, 200];
+/// Growth factors to choose from, in per cent. The first [`FINE_GROWTHS`] begin with steps of a unit to [`FINE_UNTIL`].
+const GROWTHS: [usize; 10] = [103, 106, 108, 110, 113, 117, 122, 130, 145, 200];
+
+const FINE_GROWTHS: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Classes {
@@ -51,7 +53,7 @@ impl Classes {
         let sizes = GROWTHS
             .iter()
             .enumerate()
-            .map(|(index, &growth)| sizes(page_size, growth, index == 0))
+            .map(|(index, &growth)| sizes(page_size, growth, index < FINE_GROWTHS))
             .find(|sizes| sizes.len() <= classes_max)
             .unwrap_or_else(|| sizes(page_size, GROWTHS[GROWTHS.len() - 1], false));
         assert!(sizes.len() <= usize::from(u8::MAX));

@@ -52,7 +52,7 @@ const SWEEP_PER_STORED_MAX: usize = 32;
 const FRUITLESS_PAGES_MAX: usize = 15;
 const _: () = assert!(FRUITLESS_PAGES_MAX < SWEEP_PER_STORED_MAX / 2);
 
-/// Chunks that a store into a shard whose reserve is full looks at, to forget one item for the one that comes.
+/// Chunks that a watched store into a shard whose reserve is full looks at, to forget one item for the one that comes.
 const CHUNKS_PER_FORGOTTEN_MAX: usize = 4;
 
 /// Every so many-th item that nobody asked for passes probation all the same. So a scan that is longer than the
@@ -272,15 +272,15 @@ impl Shard {
         self.spare.pop()
     }
 
-    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then an item for an item, so
-    /// that a page's items are forgotten one after the other: as many pages are emptied as are filled.
+    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then the hand rests: a page
+    /// that waits half empty under it would be half a page less for items.
     fn pay(&mut self, size: usize, now: Now) {
         let is_full = self.is_full();
-        if !is_full && !self.is_nearly_full() {
-            return;
-        }
         if !is_full || self.spare.len() >= self.spare_max {
-            return self.forget_one(now);
+            if self.evicted.is_some() && (is_full || self.is_nearly_full()) {
+                self.forget_one(now);
+            }
+            return;
         }
         let rate = match self.fruitless > self.pool.page_size() {
             false => SWEEP_PER_STORED,
@@ -300,7 +300,9 @@ impl Shard {
         }
     }
 
-    /// Forgets one item, unless the next few chunks are vacant or hold survivors.
+    /// Forgets one item, unless the next few chunks are vacant or hold survivors: who watches what is forgotten sees one go
+    /// where one comes. As many pages are emptied as are filled.
+    #[cold]
     fn forget_one(&mut self, now: Now) {
         let before = self.counters.evictions;
         for _ in 0..CHUNKS_PER_FORGOTTEN_MAX {

@@ -4,8 +4,10 @@
 //! main. Without this memory a new item must be asked for again before the hand has gone through the small
 //! probation ring, and workloads whose items return a little later than that lose badly.
 //!
-//! A set of 32 fingerprints of 16 bits fills a cache line; in a full set the oldest gives way. A fingerprint that
-//! another key shares (32 in 65,536 lookups) does no more harm than one undeserved place in main.
+//! A set of 32 fingerprints of 16 bits fills a cache line; the oldest gives way to each new one. A fingerprint that
+//! another key shares (32 in 65,536 lookups) does no more harm than one undeserved place in main. One that was taken
+//! leaves its place empty: how long a key is remembered is a number of evictions, however many keys come back. (Were
+//! the others to move up, keys would be remembered the longer the more of them return.)
 
 use crate::hash::KeyHash;
 
@@ -29,7 +31,7 @@ const CUT_AT: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Ghosts {
-    /// In each set the newest comes first, and empty places last.
+    /// In each set the newer comes first, with empty places between.
     blocks: Vec<Box<[Set; BLOCK_SETS]>>,
     /// Sets in use, fewer than there are while blocks are being made or freed.
     sets: usize,
@@ -38,11 +40,11 @@ pub(super) struct Ghosts {
 }
 
 impl Ghosts {
-    /// Remembers a key. The memory is a tenth longer than the items that the shard holds are many: it grows and shrinks
+    /// Remembers a key. The memory has nine tenths as many places as the shard holds items: it grows and shrinks
     /// with them, by at most a block per call. When it grows, most of what it held is not found any more, which is
     /// rare since a shard that evicts is full. Halving it, when items become larger, keeps the younger half.
     pub(super) fn insert(&mut self, hash: KeyHash, items: usize) {
-        let wanted = (items * 11 / 10).div_ceil(WAYS).max(1);
+        let wanted = (items * 9 / 10).div_ceil(WAYS).max(1);
         let rounded = match wanted > SETS_MULTIPLE {
             true => wanted.next_multiple_of(SETS_MULTIPLE),
             false => wanted,
@@ -109,9 +111,7 @@ impl Ghosts {
         if equal == 0 {
             return false;
         }
-        let way = equal.trailing_zeros() as usize;
-        set.copy_within(way + 1.., way);
-        set[WAYS - 1] = EMPTY;
+        set[equal.trailing_zeros() as usize] = EMPTY;
         true
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let hash = |index: u32| seed.hash(&index.to_le_bytes());
         let mut ghosts = Ghosts::default();
         for index in 0..30_000 {
-            ghosts.insert(hash(index), 10_000);
+            ghosts.insert(hash(index), 12_000);
         }
         let taken = |ghosts: &mut Ghosts, range: std::ops::Range<u32>| {
             range.filter(|&index| ghosts.take(hash(index))).count()
@@ -166,11 +166,11 @@ mod tests {
         let hash = |index: u32| seed.hash(&index.to_le_bytes());
         let mut ghosts = Ghosts::default();
         for index in 0..40_000 {
-            ghosts.insert(hash(index), 20_000);
+            ghosts.insert(hash(index), 24_000);
         }
         let size = ghosts.size();
         for index in 40_000..41_000 {
-            ghosts.insert(hash(index), 8_000);
+            ghosts.insert(hash(index), 10_000);
         }
         assert!(ghosts.size() < size, "halved");
         let found = (34_000..41_000).filter(|&index| ghosts.take(hash(index)));
@@ -189,7 +189,7 @@ mod tests {
                 ghosts.insert(seed.hash(&index.to_le_bytes()), items);
                 assert!(ghosts.size().abs_diff(size) <= size_of::<[Set; BLOCK_SETS]>());
             }
-            let least = items * 11 / 10 * size_of::<u16>();
+            let least = items * 9 / 10 * size_of::<u16>();
             assert!(ghosts.size() >= least && ghosts.size() <= least + size_of::<[Set; BLOCK_SETS]>());
             assert!(ghosts.take(seed.hash(&499u32.to_le_bytes())));
         }

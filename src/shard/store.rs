@@ -267,9 +267,8 @@ impl Shard {
                 self.discard(old);
             }
             None => {
-                let grown = self
-                    .table
-                    .insert(hash, id, |id| self.seed.hash(self.slab.item(id).key()));
+                let hash_of = |id| self.seed.hash(self.slab.item(id).key());
+                let grown = self.table.insert(hash, id, hash_of, |id| self.slab.prefetch(id));
                 self.counters.hash_bytes += grown as u64;
             }
         }

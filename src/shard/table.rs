@@ -19,6 +19,12 @@ const PIECE_ITEMS: usize = 3584;
 /// What a small item with its key and value takes at the least, for the number of pieces.
 const SMALL_ITEM_SIZE: usize = 40;
 
+/// Smaller pieces grow by themselves, in no time.
+const BUCKETS_MIN: usize = 16;
+
+/// Items that are fetched before the first of them is looked at.
+const FETCHED_AHEAD: usize = 16;
+
 /// A piece is cleared instead of grown if that gains one place in so many items: seldom enough.
 const MARKS_PART: usize = 32;
 
@@ -51,14 +57,20 @@ impl Table {
             .copied()
     }
 
-    /// Adds an item whose key is not in the table, and returns by how many bytes the table grew. `hash_of` hashes
-    /// the key of an item, when the piece grows.
-    pub(super) fn insert(&mut self, hash: KeyHash, id: ItemId, hash_of: impl Fn(ItemId) -> KeyHash) -> usize {
+    /// Adds an item whose key is not in the table, and returns by how many bytes the table grew. When its piece has no
+    /// room, `hash_of` hashes the keys of the items in it, each some time after `fetch` has fetched it.
+    pub(super) fn insert(
+        &mut self,
+        hash: KeyHash,
+        id: ItemId,
+        hash_of: impl Fn(ItemId) -> KeyHash,
+        fetch: impl Fn(ItemId),
+    ) -> usize {
         let piece = self.piece(hash);
         let piece = &mut self.pieces[piece];
         let size = piece.allocation_size();
         if piece.len() == piece.capacity() {
-            make_room(piece, &hash_of);
+            make_room(piece, &hash_of, fetch);
         }
         piece.insert_unique(hash.bits(), id, |&id| hash_of(id).bits());
         piece.allocation_size() - size
@@ -97,21 +109,31 @@ impl Table {
     }
 }
 
-/// Clears a piece of the marks that removed items leave, where that is enough to go on without growing.
+/// Makes room in a piece: clears it of the marks that removed items leave, where that is enough to go on, and doubles
+/// it otherwise.
 ///
 /// Left to itself the piece would grow as soon as more than half of its places are items, and in a shard that forgets as
 /// much as it stores every piece would: 12.5 bytes per item instead of less than 9 in a full shard of items of 80 bytes.
+/// And it would wait for one item after the other, where here several are on their way.
 #[cold]
-fn make_room(piece: &mut HashTable<ItemId>, hash_of: &impl Fn(ItemId) -> KeyHash) {
-    let places = piece.num_buckets() / 8 * 7;
-    if piece.len() + piece.len() / MARKS_PART > places {
+fn make_room(piece: &mut HashTable<ItemId>, hash_of: &impl Fn(ItemId) -> KeyHash, fetch: impl Fn(ItemId)) {
+    if piece.num_buckets() < BUCKETS_MIN {
         return;
     }
-    let mut cleared = HashTable::with_capacity(places);
-    for id in piece.drain() {
-        cleared.insert_unique(hash_of(id).bits(), id, |&id| hash_of(id).bits());
+    let mut places = piece.num_buckets() / 8 * 7;
+    if piece.len() + piece.len() / MARKS_PART > places {
+        places *= 2;
     }
-    *piece = cleared;
+    let ids: Vec<ItemId> = piece.drain().collect();
+    let mut roomy = HashTable::with_capacity(places);
+    ids.iter().take(FETCHED_AHEAD).for_each(|&id| fetch(id));
+    for (index, &id) in ids.iter().enumerate() {
+        if let Some(&later) = ids.get(index + FETCHED_AHEAD) {
+            fetch(later);
+        }
+        roomy.insert_unique(hash_of(id).bits(), id, |&id| hash_of(id).bits());
+    }
+    *piece = roomy;
 }
 
 #[cfg(test)]
@@ -145,7 +167,7 @@ mod tests {
         let count = 1500;
         let mut size = 0;
         for number in 1..200_000 {
-            table.insert(hash_of(id(number)), id(number), hash_of);
+            table.insert(hash_of(id(number)), id(number), hash_of, |_| ());
             if number > count {
                 table.remove(hash_of(id(number - count)), id(number - count));
             }

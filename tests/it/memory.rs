@@ -68,10 +68,10 @@ fn memory_stays_where_the_first_filling_left_it() {
     assert!(most <= first + first * 5 / 100, "{first} grew to {most}");
 }
 
-/// In a full memory whoever comes takes the place of another, however many shards there are: who watches evictions
-/// sees one for each set.
+/// In a full memory whoever comes takes the place of another, however many shards there are: who watches evictions sees
+/// one for each set.
 #[test]
-fn a_full_memory_forgets_one_for_each_that_comes() {
+fn who_watches_sees_one_go_for_each_that_comes() {
     if testing_memcached() {
         return;
     }
@@ -84,6 +84,8 @@ fn a_full_memory_forgets_one_for_each_that_comes() {
             client.send(format!("set {number} 0 0 {size} noreply\r\n{value}\r\n"));
         }
         client.check("get nothing\n", "END\n");
+        let mut watcher = server.connect();
+        watcher.check("watch evictions\n", "OK\n");
         let mut before = client.stat("evictions");
         for number in 0..100 {
             client.check(&format!("set again{number} 0 0 {size}\n{value}\n"), "STORED\n");
