@@ -148,7 +148,8 @@ fn a_forbidden_call_ends_the_process() {
 fn a_confined_server_serves_everything() {
     let folder = scratch_folder();
     let ring = folder.join("ring");
-    let text = |port: u16| format!("127.0.0.1:{port}\n");
+    // A version of its own for each, for two of one second would have the same.
+    let text = |port: u16| format!("version {port}\n127.0.0.1:{port}\n");
     fs::write(&ring, text(11211)).expect("file");
     let options = [
         "-t",

@@ -460,7 +460,7 @@ fn sets_evict_in_full_memory_and_in_its_storm() {
         (0.0, 0.0, 1.0)
     );
     let servers = [server_command("few", "LOADGEN_TEST_ITEMS=20000")];
-    let words = format!("storm {alone} --seconds 1 --gets 1000 --sets 2000 --connections 2");
+    let words = format!("set-storm {alone} --seconds 1 --gets 1000 --sets 2000 --connections 2");
     let result = run_servers(&words, &servers);
     let round = &result[0]["rounds"][0];
     for kind in ["quiet", "overwriting", "quiet_full", "evicting"] {
