@@ -61,7 +61,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 const SIGNALS: [i32; 4] = [SIGINT, SIGTERM, SIGUSR1, SIGHUP];
 
 /// The command line asks for what is not there.
-#[cfg(not(feature = "glommio"))]
 const EX_USAGE: u8 = 64;
 
 /// The operating system said no.
