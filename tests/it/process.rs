@@ -289,11 +289,22 @@ fn without_what_glommio_needs_it_says_so_and_ends() {
     );
 }
 
+/// Whether servers are started with `--io glommio`, which has wants of its own.
+fn by_glommio() -> bool {
+    std::env::var_os("RINGCACHED_IO").is_some_and(|io| io == "glommio")
+}
+
 /// The limits of a shell that nobody has tuned, and of `-c` by itself: the rings fit, and `-k` is a warning.
 #[test]
 fn small_limits_are_survived() {
     if testing_memcached() {
         return skip("small limits", "memcached has no use for io_uring");
+    }
+    if by_glommio() {
+        return skip(
+            "small limits",
+            "glommio wants 512 KiB of locked memory for each core",
+        );
     }
     const LIMITS: &[(Resource, u64)] = &[(Resource::Memlock, 64 << 10), (Resource::Nofile, 1024)];
     for options in [&["-t", "4"][..], &["-t", "4", "-k", "-c", "1000"]] {
@@ -339,6 +350,9 @@ fn more_connections_than_descriptors_are_refused_as_memcached_refuses_them() {
 fn it_lives_without_descriptors() {
     if testing_memcached() {
         return;
+    }
+    if by_glommio() {
+        return skip("few descriptors", "glommio opens more than these for itself");
     }
     const LIMITS: &[(Resource, u64)] = &[(Resource::Nofile, 64)];
     let small = |command: &mut std::process::Command| sandbox::limit(command, LIMITS);
