@@ -99,6 +99,11 @@ pub(super) fn run(fault: Fault, reach: &Reach, seed: u64, largest: usize) {
     }
 }
 
+/// What went wrong, and where.
+fn at(error: io::Error, place: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{place}: {error}"))
+}
+
 struct Culprit<'a> {
     reach: &'a Reach,
     random: Random,
@@ -194,7 +199,7 @@ impl Culprit<'_> {
         let size = (self.largest / 2).min(400_000);
         let large: Vec<Ask> = (0..3).map(|_| self.set(size)).collect();
         for ask in &large {
-            let answer = talk.ask(ask)?;
+            let answer = talk.ask(ask).map_err(|error| at(error, "storing"))?;
             self.judge(ask, &answer);
         }
         let asks: Vec<Ask> = (0..15)
@@ -206,14 +211,15 @@ impl Culprit<'_> {
         for ask in &asks {
             talk.write(ask);
         }
-        talk.send()?;
+        talk.send().map_err(|error| at(error, "asking"))?;
         let until = Instant::now() + Duration::from_millis(500 + self.random.below(3000));
         let stays = self.turn.is_multiple_of(2);
         if !stays {
             // Beneath the conversation: nobody will understand what is left.
             let mut spoon = [0; 2000];
             while Instant::now() < until && !self.reach.ledger.is_stopping() {
-                if (&socket).read(&mut spoon)? == 0 {
+                let size = (&socket).read(&mut spoon);
+                if size.map_err(|error| at(error, "reading by spoonfuls"))? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -226,7 +232,7 @@ impl Culprit<'_> {
         }
         for ask in &asks {
             self.reach.ledger.pause(Duration::from_millis(100));
-            let answer = talk.read(ask)?;
+            let answer = talk.read(ask).map_err(|error| at(error, "reading"))?;
             self.judge(ask, &answer);
         }
         Ok(())
