@@ -157,6 +157,11 @@ impl<S: Wire + AsFd> Core<S> {
         &self.mesh
     }
 
+    /// The second of the last turn.
+    pub fn second(&self) -> Seconds {
+        self.second
+    }
+
     /// Begins a turn: takes the shard back from whoever borrowed it.
     pub fn turn(&mut self) -> Turn<'_, S> {
         let now = self.clock.now();

@@ -391,9 +391,8 @@ impl Cores {
                 return Err(Refusal::os(why));
             }
         }
-        let watches_connections = limits(config).idle_timeout > 0 || certificates.is_some();
         let confine = move || confinement.confine(Duty::Ticker);
-        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, watches_connections, confine)
+        let ticker = Ticker::start(mesh.clone(), wakers.clone(), pool, confine)
             .map_err(|error| Refusal::os(format!("thread: {error}")))?;
         Ok(Cores {
             mesh,

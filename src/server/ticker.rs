@@ -1,8 +1,8 @@
 //! Once a second: wakes the cores that sleep and may have something to do all the same.
 //!
-//! A core that nobody asks anything would never look for expired items, nor for connections that have been silent too
+//! A core that nobody asks anything would never look for expired items, nor after connections that have been silent for
 //! long. It does both in the first turns of every second, so all it needs is to be woken. While there is neither an
-//! item nor a connection to look after, nobody is.
+//! item nor a connection, nobody is.
 //!
 //! And it tells the budget for everything what the process really holds.
 
@@ -27,12 +27,11 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    /// `watches_connections`: those that are silent are to be closed one day. `confine` is what the thread does first.
+    /// `confine` is what the thread does first.
     pub(super) fn start(
         mesh: Arc<Mesh>,
         wakers: Arc<Wakers>,
         pool: Arc<Pool>,
-        watches_connections: bool,
         confine: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> std::io::Result<Ticker> {
         let (end, ended) = mpsc::channel::<()>();
@@ -44,7 +43,7 @@ impl Ticker {
                 pool.measure(resident() as usize);
             }
             let has_items = pool.pages_taken() > 0;
-            let has_connections = watches_connections && mesh.connections.load(Ordering::Relaxed) > 0;
+            let has_connections = mesh.connections.load(Ordering::Relaxed) > 0;
             if has_items || has_connections {
                 (0..mesh.cores())
                     .filter(|&core| mesh.place(core).bell.must_ring())

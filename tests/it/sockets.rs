@@ -1,7 +1,7 @@
 //! Sockets: where the server listens, how many it serves, and for how long.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -112,6 +112,40 @@ fn as_many_may_wait_as_was_asked_for() {
         // LISTEN, those who wait, and how many may.
         assert_eq!(Some(want), text.split_whitespace().nth(2), "{options:?}: {text}");
     }
+}
+
+/// Some kernels do not tell a multishot receive of an end that comes with data.
+#[test]
+fn a_unix_client_who_ends_right_behind_his_words_hears_the_end() {
+    let folder = scratch_folder();
+    let path = folder.join("socket");
+    let mut command = std::process::Command::new(binary_under_test());
+    crate::harness::as_whoever_runs_this(&mut command);
+    let mut process = command.arg("-s").arg(&path).spawn().expect("the server");
+    let started = Instant::now();
+    while UnixStream::connect(&path).is_err() {
+        assert!(started.elapsed() < DEADLINE, "nobody listens");
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let mut client = UnixStream::connect(&path).expect("connect");
+                    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+                    client.write_all(b"mn\r\nset key 0 0 100\r\nabc").expect("send");
+                    client.shutdown(Shutdown::Write).expect("shutdown");
+                    let mut answer = String::new();
+                    client
+                        .read_to_string(&mut answer)
+                        .expect("the answer and the end");
+                    assert_eq!("MN\r\n", answer);
+                }
+            });
+        }
+    });
+    process.kill().expect("kill");
+    process.wait().expect("wait");
+    std::fs::remove_dir_all(&folder).expect("scratch folder");
 }
 
 #[test]

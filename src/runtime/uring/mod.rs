@@ -20,6 +20,7 @@
 )]
 
 mod buffers;
+mod hangups;
 mod refused;
 mod ring;
 mod socket;
@@ -34,6 +35,7 @@ use log::{debug, warn};
 
 use super::{Arrival, Core, Listener, LoopParts, Patience, Plan, Turn, Wakers};
 use crate::session::ConnectionId;
+use hangups::Hangups;
 use ring::{Ring, Token};
 use socket::Socket;
 
@@ -61,6 +63,7 @@ pub struct Loop {
     /// Listeners whose accept failed for want of descriptors or memory: armed again when a connection has closed.
     starved: Vec<u32>,
     patience: Patience,
+    hangups: Hangups,
     /// Where the kernel puts the eventfd's count. Boxed: it must not move.
     event_count: Box<u64>,
     is_event_armed: bool,
@@ -87,6 +90,7 @@ impl Loop {
             wakers,
             listeners,
             patience: Patience::new(busy_poll),
+            hangups: Hangups::new(),
             event_count: Box::new(0),
             is_event_armed: false,
         })
@@ -108,11 +112,12 @@ impl Loop {
                 break;
             }
             self.arm();
+            self.look_for_hangups();
             self.wake_peers();
             self.ring.enter(false);
             self.ring.take_completions(&mut completions);
             self.settle_sends(&completions, &mut sending);
-            if completions.is_empty() && !self.core.has_work() {
+            if completions.is_empty() && !self.core.has_work() && !self.hangups.are_due() {
                 self.wait();
                 self.ring.take_completions(&mut completions);
             }
@@ -192,7 +197,22 @@ impl Loop {
             .build()
             .flags(io_uring::squeue::Flags::SKIP_SUCCESS);
         // SAFETY: the entry holds no address.
-        unsafe { self.ring.push(entry, Token::Nothing) };
+        unsafe { self.ring.push(entry, Token::Cancel(id)) };
+    }
+
+    /// Makes the receives anew that may have missed a hang-up: when they have ended they are armed again.
+    fn look_for_hangups(&mut self) {
+        for id in self.hangups.take(self.core.second()) {
+            let Some(connection) = self.core.connection(id) else {
+                continue;
+            };
+            if !self.hangups.is_silent(connection.last_heard) {
+                self.hangups.keep(id);
+                continue;
+            }
+            connection.socket.has_taken = false;
+            self.stop_reading(id);
+        }
     }
 
     /// Closes the connection, or makes its receive end so that it can be closed.
@@ -357,7 +377,15 @@ impl Loop {
                 match Token::unpack(completion.user_data()) {
                     Token::Receive(id) => {
                         let id = full_id(&mut turn, id);
-                        received(&mut turn, &mut self.ring, id, completion);
+                        received(&mut turn, &mut self.ring, &mut self.hangups, id, completion);
+                    }
+                    // It was between two waits just then, or has ended: whether it is to end is asked again.
+                    Token::Cancel(id) => {
+                        let id = full_id(&mut turn, id);
+                        if let Some(socket) = turn.socket(id) {
+                            socket.cancelling = false;
+                        }
+                        turn.note(id);
                     }
                     Token::SendLater(id) => later.push((full_id(&mut turn, id), result)),
                     Token::Accept(listener) => {
@@ -427,7 +455,13 @@ fn full_id(turn: &mut Turn<'_, Socket>, id: ConnectionId) -> ConnectionId {
     turn.current(id.index).unwrap_or(id)
 }
 
-fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, completion: &cqueue::Entry) {
+fn received(
+    turn: &mut Turn<'_, Socket>,
+    ring: &mut Ring,
+    hangups: &mut Hangups,
+    id: ConnectionId,
+    completion: &cqueue::Entry,
+) {
     let (result, flags) = (completion.result(), completion.flags());
     if let Some(socket) = turn.socket(id)
         && socket.has_datagrams
@@ -443,13 +477,16 @@ fn received(turn: &mut Turn<'_, Socket>, ring: &mut Ring, id: ConnectionId, comp
         turn.received(id, unsafe { ring.buffers.bytes(buffer, size) });
         ring.buffers.give(buffer);
     }
-    if !cqueue::more(flags)
-        && let Some(socket) = turn.socket(id)
-    {
-        // The receive has ended: it is armed again after the turn, unless there is a reason not to.
-        socket.reading = false;
-        socket.cancelling = false;
-        turn.note(id);
+    if let Some(socket) = turn.socket(id) {
+        if !cqueue::more(flags) {
+            // The receive has ended: it is armed again after the turn, unless there is a reason not to.
+            socket.reading = false;
+            socket.cancelling = false;
+            turn.note(id);
+        } else if !socket.has_taken {
+            socket.has_taken = true;
+            hangups.note(id);
+        }
     }
     match result {
         0 => turn.ended(id),

@@ -42,6 +42,8 @@ const SQE_FLAGS: squeue::Flags = squeue::Flags::BUFFER_SELECT.union(squeue::Flag
 pub(super) struct Ring {
     /// Dropped before the buffers: the kernel must be gone when they go.
     ring: IoUring,
+    /// Completions that had to be taken before the kernel would go on. They come first.
+    early: Vec<cqueue::Entry>,
     pub(super) buffers: BufferRing,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Ring {
 pub(super) enum Token {
     Accept(u32),
     Receive(ConnectionId),
+    /// A receive could not be made to end.
+    Cancel(ConnectionId),
     /// A send that was to finish within the system call and did not.
     SendNow(ConnectionId),
     /// A send that the kernel finishes in its own time.
@@ -74,6 +78,7 @@ impl Token {
             Token::SendNow(id) => connection(3, id),
             Token::SendLater(id) => connection(4, id),
             Token::Wake => 5 << 56,
+            Token::Cancel(id) => connection(6, id),
         }
     }
 
@@ -89,6 +94,7 @@ impl Token {
             3 => Token::SendNow(id),
             4 => Token::SendLater(id),
             5 => Token::Wake,
+            6 => Token::Cancel(id),
             _ => Token::Nothing,
         }
     }
@@ -117,7 +123,11 @@ impl Ring {
             ring.submitter().register_restrictions(&mut restrictions)?;
             ring.submitter().register_enable_rings()?;
         }
-        Ok(Ring { ring, buffers })
+        Ok(Ring {
+            ring,
+            early: Vec::new(),
+            buffers,
+        })
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -141,7 +151,8 @@ impl Ring {
         }
     }
 
-    /// Submits everything queued, lets the kernel do what it has put off, and waits for a completion if `wait`.
+    /// Submits everything queued, lets the kernel do what it has put off, and waits for a completion if `wait`. When it
+    /// returns, all that was queued has been submitted.
     pub(super) fn enter(&mut self, wait: bool) {
         self.submit_all(u32::from(wait));
     }
@@ -154,6 +165,8 @@ impl Ring {
                 queue.len()
             };
             // SAFETY: no argument structure is passed. The entries' addresses are valid by `push`'s contract.
+            // Who waits for completions has some if they were taken early.
+            let wait = if self.early.is_empty() { wait } else { 0 };
             let outcome = unsafe {
                 self.ring
                     .submitter()
@@ -163,17 +176,11 @@ impl Ring {
                 Ok(submitted) if submitted >= queued => return,
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
-                    // Nothing was submitted: a signal came, or completions must be taken first.
-                    Some(libc::EINTR) => {
-                        if queued == 0 {
-                            return;
-                        }
-                    }
-                    Some(libc::EAGAIN | libc::EBUSY) => {
-                        if !self.ring.completion().is_empty() {
-                            return;
-                        }
-                    }
+                    // A signal came.
+                    Some(libc::EINTR) if queued == 0 => return,
+                    Some(libc::EINTR) => {}
+                    // Memory is short, or completions must be taken first.
+                    Some(libc::EAGAIN | libc::EBUSY) => self.early.extend(self.ring.completion()),
                     _ => panic!("io_uring_enter: {error}"),
                 },
             }
@@ -186,12 +193,13 @@ impl Ring {
             let queue = self.ring.submission();
             queue.taskrun() || queue.cq_overflow()
         };
-        put_off || !self.ring.completion().is_empty()
+        put_off || !self.early.is_empty() || !self.ring.completion().is_empty()
     }
 
     /// Moves all completions to `list`, so that the queue is free while they are worked on.
     pub(super) fn take_completions(&mut self, list: &mut Vec<cqueue::Entry>) {
         list.clear();
+        list.append(&mut self.early);
         list.extend(self.ring.completion());
     }
 }
@@ -259,6 +267,7 @@ mod tests {
         let tokens = [
             Token::Accept(7),
             Token::Receive(id),
+            Token::Cancel(id),
             Token::SendNow(id),
             Token::SendLater(id),
             Token::Wake,

@@ -17,6 +17,8 @@ pub(super) struct Socket {
     pub(super) reading: bool,
     /// The receive has been asked to end.
     pub(super) cancelling: bool,
+    /// The receive has taken something and was not looked at since ([`super::hangups`]).
+    pub(super) has_taken: bool,
     /// Output that the kernel sends in its own time, piece by piece: because the client is slow to read it, or because
     /// there are pages in it. Neither dropped nor written to while the kernel reads a piece.
     pub(super) sending: Option<Output>,
@@ -36,6 +38,7 @@ impl Socket {
             fd,
             reading: false,
             cancelling: false,
+            has_taken: false,
             sending: None,
             broken: false,
             shut: false,

@@ -327,8 +327,11 @@ impl Culprit<'_> {
         talk.write(&ask);
         let bytes = talk.take_output();
         let cut = 1 + self.random.below(bytes.len() as u64 - 1) as usize;
-        // Without TLS even where there is TLS: then it is a record that is cut.
-        socket.write_all(&bytes[..cut])?;
+        // Without TLS even where there is TLS: then it is no record, and the server may hang up before it has all.
+        match socket.write_all(&bytes[..cut]) {
+            Err(error) if self.reach.tls.is_some() && has_hung_up(&error) => return Ok(()),
+            outcome => outcome?,
+        }
         match self.random.below(3) {
             0 => reset(&socket),
             1 => {
@@ -411,6 +414,14 @@ impl Culprit<'_> {
         let _ = socket.read(&mut reply);
         Ok(())
     }
+}
+
+/// Whether nobody listens any more at the other end.
+fn has_hung_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// The connection ends with a reset when the last of its descriptors is closed.
