@@ -7,14 +7,23 @@
 mod measure;
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use ringcached::command::{Counted, Hit, Reply, Value};
+use memchr::memmem;
+use ringcached::command::{Counted, Hit, Operation, Reply, Request, Store, StoreMode, Value};
 use ringcached::hash::KeySeed;
+use ringcached::memory::Pool;
 use ringcached::protocol::{Dialects, MetaVerb, Parsed, Parser, Scratch, Spelling, write};
+use ringcached::shard::{Settings, Shard};
+use ringcached::time::{Exptime, Now, Seconds};
 
 use measure::measure;
 
 const REQUESTS: usize = 64;
+const NOW: Now = Now {
+    seconds: Seconds(100),
+    unix_start: 1_700_000_000,
+};
 
 fn key(index: usize) -> String {
     // 10 to 30 bytes.
@@ -59,6 +68,52 @@ fn reply(name: &str, spelling: Spelling, text: &[u8], reply: Reply<'_>, size: us
     });
 }
 
+/// All of a get but the kernel: parsed, looked up in a shard, and its reply of 100 bytes and more written. The items are in
+/// the processor's cache.
+fn get(name: &str, request: impl Fn(usize) -> Vec<u8>) {
+    let seed = KeySeed::fixed(1);
+    let mut shard = Shard::new(
+        &Settings::default(),
+        seed,
+        Arc::new(Pool::new(64 << 20, 64 * 1024)),
+    );
+    let value = [b'v'; 100];
+    for index in 0..REQUESTS {
+        let key = key(index);
+        let store = Request {
+            key: key.as_bytes(),
+            hash: seed.hash(key.as_bytes()),
+            value: &value,
+            operation: Operation::Store(Store::new(StoreMode::Set, 0, Exptime::NEVER)),
+        };
+        assert!(matches!(shard.execute(&store, NOW), Reply::Stored { .. }));
+    }
+    let input: Vec<u8> = (0..REQUESTS).flat_map(request).collect();
+    let mut parser = Parser::new(seed, Dialects::Any);
+    let mut out = Vec::with_capacity(64 * 1024);
+    let mut serve = || {
+        out.clear();
+        let mut rest = black_box(&input[..]);
+        let scratch = Scratch::default();
+        while let Parsed::Request {
+            request,
+            spelling,
+            text,
+            size,
+        } = parser.parse(rest, &scratch)
+        {
+            let reply = shard.execute(&request, NOW);
+            assert!(write(&mut out, spelling, request.key, text, &reply, 16 * 1024).is_none());
+            rest = &rest[size..];
+        }
+        assert!(rest.is_empty());
+        black_box(&out).len()
+    };
+    let size = serve();
+    measure(name, REQUESTS, || assert_eq!(size, serve()));
+    assert_eq!(REQUESTS, memmem::find_iter(&out, &value).count());
+}
+
 fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80, opcode];
     bytes.extend((key.len() as u16).to_be_bytes());
@@ -71,6 +126,17 @@ fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
 
 fn main() {
     let value = "v".repeat(100);
+    println!("parse, look up, write");
+    get("  get of 100 bytes", |index| {
+        format!("get {}\r\n", key(index)).into()
+    });
+    get("  mg v of 100 bytes", |index| {
+        format!("mg {} v\r\n", key(index)).into()
+    });
+    get("  binary Get of 100 bytes", |index| {
+        packet(0x00, &[], key(index).as_bytes(), &[])
+    });
+
     println!("parse (an outcome is {} bytes)", size_of::<Parsed<'_>>());
     parse("  get", 1, |index| format!("get {}\r\n", key(index)).into());
     parse("  gets", 1, |index| format!("gets {}\r\n", key(index)).into());

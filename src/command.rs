@@ -282,6 +282,15 @@ impl<'a> Value<'a> {
         in_pages + in_blocks + self.last.len()
     }
 
+    /// Appends all pieces.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        // Most values are in one.
+        if self.segments.is_empty() && self.blocks.is_empty() {
+            return out.extend_from_slice(self.last);
+        }
+        self.pieces().for_each(|piece| out.extend_from_slice(piece));
+    }
+
     /// All pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let in_pages = self.segments.iter().flat_map(|segment| segment.pieces());

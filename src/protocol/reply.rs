@@ -102,9 +102,7 @@ pub(super) fn put_value<'r>(
             end,
         });
     }
-    for piece in hit.value.pieces() {
-        out.extend_from_slice(piece);
-    }
+    hit.value.put(out);
     out.extend_from_slice(end);
     None
 }
