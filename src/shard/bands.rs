@@ -139,7 +139,7 @@ impl Bands {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Busy {
     /// Hits of gets, by ring.
-    hits: [u64; 2],
+    hits: [u64; Ring::COUNT],
     stored: u64,
     bytes: u64,
 }
@@ -152,10 +152,15 @@ impl Busy {
         };
     }
 
+    /// Gets that found an item in this ring.
+    pub(super) fn hits(&self, ring: Ring) -> u64 {
+        self.hits[ring as usize]
+    }
+
     fn add_to(&self, band: &mut Band) {
         band.get_hits += self.hits.iter().sum::<u64>();
-        band.hits_to_probation += self.hits[Ring::Probation as usize];
-        band.hits_to_main += self.hits[Ring::Main as usize];
+        band.hits_to_probation += self.hits(Ring::Probation) + self.hits(Ring::Heavy);
+        band.hits_to_main += self.hits(Ring::Main);
         band.cmd_set += self.stored;
         band.mem_requested += self.bytes;
     }
@@ -171,7 +176,7 @@ impl Shard {
             self.busy[class.index()].add_to(band);
             band.chunk_size = self.slab.classes.chunk_size(class) as u64;
             band.chunks_per_page = chunks_per_page;
-            band.in_probation += usage.items[Ring::Probation as usize];
+            band.in_probation += usage.items[Ring::Probation as usize] + usage.items[Ring::Heavy as usize];
             band.in_main += usage.items[Ring::Main as usize];
             band.pages += usage.pages;
             band.chunks += usage.pages * chunks_per_page;

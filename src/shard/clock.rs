@@ -5,10 +5,12 @@
 //!          +-----------------------------------------------------------------+
 //!          |                                                                 v
 //! new -> [ probation: about 10 % of the pages ] -> forgotten    [ main: the other pages ] -> forgotten
-//!          oldest page first                       (ghosts)       ^  oldest page first  |
-//!                                                                 +---------------------+
+//!        [ of it a quarter for heavy items    ]    (ghosts)       ^  oldest page first  |
+//!          oldest page first                                      +---------------------+
 //!                                                                  referenced: once less
 //! ```
+//!
+//! Items much larger than the others are heavy, and have to show more ([`super::worth`]).
 //!
 //! The hand takes the oldest *page* of a ring, whatever its class. Items that have earned it are copied to a page of
 //! main, the others are forgotten, and the page is free for any class. So memory follows the demand between sizes,
@@ -55,6 +57,9 @@ const _: () = assert!(FRUITLESS_PAGES_MAX < SWEEP_PER_STORED_MAX / 2);
 /// Chunks that a watched store into a shard whose reserve is full looks at, to forget one item for the one that comes.
 const CHUNKS_PER_FORGOTTEN_MAX: usize = 4;
 
+/// The part of probation that heavy items have, where there are others.
+const HEAVY_PART: usize = 4;
+
 /// Every so many-th item that nobody asked for passes probation all the same. So a scan that is longer than the
 /// memory, and comes again and again, finds some of its items in main, which the others of the scan do not push out.
 const LUCKY_ONE_IN: u32 = 128;
@@ -99,7 +104,10 @@ impl Shard {
         }
         let page = match self.free_page() {
             Some(page) => page,
-            None => match self.slab.take_chunk(class, ring.other()) {
+            None => match Ring::ALL
+                .into_iter()
+                .find_map(|ring| self.slab.take_chunk(class, ring))
+            {
                 Some(id) => return Some(id),
                 None => self.page_by_force(now)?,
             },
@@ -373,26 +381,33 @@ impl Shard {
         Some(page)
     }
 
+    /// Pages that the items of a ring take, wherever their values are.
+    pub(super) fn pages_of(&self, ring: Ring) -> usize {
+        self.slab.pages(ring) + self.large_blocks[ring as usize] / BLOCKS_PER_PAGE
+    }
+
     /// The page that is to go next.
     fn oldest_page(&self) -> Option<PageNumber> {
-        let [probation, main] = Ring::ALL.map(|ring| self.slab.oldest(ring));
-        let flushed = [probation, main]
+        let [probation, heavy, main] = Ring::ALL.map(|ring| self.slab.oldest(ring));
+        let flushed = [probation, heavy, main]
             .into_iter()
             .flatten()
             .find(|&page| self.slab.is_page_flushed(page));
         if flushed.is_some() || !self.settings.evict {
             return flushed;
         }
-        let [in_probation, in_main] =
-            Ring::ALL.map(|ring| self.slab.pages(ring) + self.large_blocks[ring as usize] / BLOCKS_PER_PAGE);
-        match (probation, main) {
-            (Some(probation), Some(main)) => {
-                let share = self.settings.eviction.probation_percent();
-                let over = in_probation * 100 > (in_probation + in_main) * share;
-                Some(if over { probation } else { main })
-            }
-            (probation, main) => probation.or(main),
-        }
+        let [in_probation, in_heavy, in_main] = Ring::ALL.map(|ring| self.pages_of(ring));
+        let in_both = in_probation + in_heavy;
+        let share = self.settings.eviction.probation_percent();
+        let is_over = in_both * 100 > (in_both + in_main) * share;
+        let (first, second, third) = match self.idle_ring() {
+            Some(Ring::Main) => (main, probation, heavy),
+            Some(_) => (probation, heavy, main),
+            None if !is_over => (main, probation, heavy),
+            None if in_heavy * HEAVY_PART > in_both => (heavy, probation, main),
+            None => (probation, heavy, main),
+        };
+        first.or(second).or(third)
     }
 
     /// Judges one chunk and returns what that cost; `None` when there is nothing to sweep. Forced, it spares nobody.
@@ -443,10 +458,13 @@ impl Shard {
         }
         let ring = self.slab.ring_of(id);
         let references = header.bits & CLOCK;
+        let more = self.references_more(self.size(&self.slab.item(id)));
         let earned = match ring {
-            Ring::Probation => references >= self.settings.eviction.promote_at() || self.is_lucky(),
-            Ring::Main => references > 0,
-        };
+            Ring::Probation | Ring::Heavy => {
+                references >= self.settings.eviction.promote_at() + more || self.is_lucky()
+            }
+            Ring::Main => references > more,
+        } && self.idle_ring() != Some(ring);
         if earned
             && !forced
             && let Some(to) = self.chunk_for_survivor(id)
@@ -455,7 +473,7 @@ impl Shard {
             self.fruitless += self.slab.classes.chunk_size(self.slab.class_of(id));
             self.slab.copy_chunk(id, to);
             match ring {
-                Ring::Probation => {
+                Ring::Probation | Ring::Heavy => {
                     self.counters.promoted += 1;
                     self.band_of(to).promoted += 1;
                     header.set(CLOCK, false);
@@ -463,7 +481,7 @@ impl Shard {
                 Ring::Main => {
                     self.counters.retained += 1;
                     self.band_of(to).retained += 1;
-                    header.bits -= 1;
+                    header.bits -= 1 + more;
                 }
             }
             self.slab.set_header(to, &header);
@@ -482,9 +500,7 @@ impl Shard {
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));
         self.counters.evicted_active += u64::from(references > 0);
-        if ring == Ring::Probation
-            && matches!(self.settings.eviction, Eviction::Probation { ghosts: true, .. })
-        {
+        if ring != Ring::Main && matches!(self.settings.eviction, Eviction::Probation { ghosts: true, .. }) {
             self.ghosts.insert(hash, self.counters.curr_items as usize);
             self.counters.ghost_bytes = self.ghosts.size() as u64;
         }

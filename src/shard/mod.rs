@@ -37,6 +37,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 use std::sync::Arc;
 
@@ -59,8 +60,9 @@ use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
 use large::{Hoard, Large, LargeValues};
 use share::Share;
-use slab::{ItemId, Slab};
+use slab::{ItemId, Ring, Slab};
 use table::Table;
+use worth::Worth;
 
 /// What a shard is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +166,8 @@ pub struct Shard {
     /// Pages for a large value that is about to arrive; not counted among this shard's.
     hoard: Hoard,
     /// What large values take in pages and blocks, counted in blocks, by the ring of their items.
-    large_blocks: [usize; 2],
+    large_blocks: [usize; Ring::COUNT],
+    worth: Worth,
     sweep: Option<Sweep>,
     /// Bytes that stores have paid for and the hand has not yet swept.
     credit: usize,
@@ -226,7 +229,8 @@ impl Shard {
             spare_max: 0,
             pages_floor: floor(pages, settings.shards),
             hoard: Hoard::default(),
-            large_blocks: [0; 2],
+            large_blocks: [0; Ring::COUNT],
+            worth: Worth::default(),
             sweep: None,
             credit: 0,
             fruitless: 0,
@@ -623,7 +627,7 @@ impl Shard {
     pub fn check(&self) {
         self.slab.check();
         self.larges.check();
-        let (mut items, mut bytes, mut larges, mut large_blocks) = (0, 0, 0, [0; 2]);
+        let (mut items, mut bytes, mut larges, mut large_blocks) = (0, 0, 0, [0; Ring::COUNT]);
         for id in self.slab.items() {
             let item = self.slab.item(id);
             let hash = self.seed.hash(item.key());

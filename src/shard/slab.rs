@@ -37,22 +37,18 @@ impl ItemId {
     }
 }
 
-/// One of the two rings of pages.
+/// One of the rings of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
     Probation,
+    /// Probation of those that are much larger than the others.
+    Heavy,
     Main,
 }
 
 impl Ring {
-    pub(super) const ALL: [Ring; 2] = [Ring::Probation, Ring::Main];
-
-    pub(super) fn other(self) -> Ring {
-        match self {
-            Ring::Probation => Ring::Main,
-            Ring::Main => Ring::Probation,
-        }
-    }
+    pub(super) const COUNT: usize = 3;
+    pub(super) const ALL: [Ring; Ring::COUNT] = [Ring::Probation, Ring::Heavy, Ring::Main];
 
     fn index(self) -> usize {
         self as usize
@@ -75,9 +71,9 @@ pub(super) struct Slab {
     page_size: usize,
     /// Bits of an id that are the offset.
     offset_bits: u32,
-    rings: [List; 2],
+    rings: [List; Ring::COUNT],
     /// By class: pages that have room, in each ring. Never pages of an older epoch.
-    vacant: Vec<[List; 2]>,
+    vacant: Vec<[List; Ring::COUNT]>,
     /// Items in pages of another epoch are flushed.
     epoch: u32,
     /// By class.
@@ -91,7 +87,7 @@ pub(super) struct Slab {
 pub(super) struct Usage {
     pub(super) pages: u64,
     /// Chunks that hold an item, by ring.
-    pub(super) items: [u64; 2],
+    pub(super) items: [u64; Ring::COUNT],
 }
 
 /// A page and its bookkeeping.
@@ -206,12 +202,12 @@ impl Slab {
         Slab {
             slots,
             numbers_free: Vec::new(),
-            vacant: vec![[List::default(); 2]; classes.count()],
+            vacant: vec![[List::default(); Ring::COUNT]; classes.count()],
             usage: vec![Usage::default(); classes.count()],
             classes,
             page_size,
             offset_bits: (page_size / UNIT).trailing_zeros(),
-            rings: [List::default(); 2],
+            rings: [List::default(); Ring::COUNT],
             epoch: 1,
         }
     }

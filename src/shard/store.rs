@@ -232,7 +232,8 @@ impl Shard {
             }
         }
 
-        let ring = self.ring_for(hash, old);
+        let in_pages = chain_pages * self.pool.page_size();
+        let ring = self.ring_for(hash, old, draft.size(last.len()) + in_blocks.len() + in_pages);
         let moves = self.moves;
         if shape.is_large {
             self.own_pages(self.counters.pages + chain_pages as u64);
@@ -254,6 +255,7 @@ impl Shard {
         self.count_item(id, draft.large.is_some(), size);
         self.counters.bytes += size as u64;
         self.counters.curr_items += 1;
+        self.note_stored(size);
         let old = match old {
             // Making room may have moved the old item, or forgotten it.
             Some(_) if self.moves != moves => {
@@ -303,19 +305,21 @@ impl Shard {
         self.allocate(draft.size(last_size), ring, now)
     }
 
-    /// The ring that a key's new item goes to: where the old one is, or main if it was forgotten too soon.
-    fn ring_for(&mut self, hash: KeyHash, old: Option<ItemId>) -> Ring {
+    /// The ring that a key's new item of this size goes to: where the old one is, or main if it was forgotten too soon.
+    fn ring_for(&mut self, hash: KeyHash, old: Option<ItemId>, size: usize) -> Ring {
         if let Some(old) = old {
             return self.slab.ring_of(old);
         }
-        match self.settings.eviction {
-            Eviction::Probation { .. } if self.ghosts.take(hash) => {
-                self.counters.ghost_hits += 1;
-                Ring::Main
-            }
-            Eviction::Probation { .. } if self.settings.evict => Ring::Probation,
-            _ => Ring::Main,
+        if !self.settings.evict || self.settings.eviction == Eviction::Clock {
+            return Ring::Main;
         }
+        if self.ghosts.take(hash) {
+            self.counters.ghost_hits += 1;
+            if self.ghost_earns_main(size) {
+                return Ring::Main;
+            }
+        }
+        self.probation_for(size)
     }
 
     /// The empty item that a meta get makes on a miss, if it asks for one.

@@ -88,6 +88,16 @@ impl Cache {
         assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
     }
 
+    fn has(&mut self, key: &str) -> bool {
+        let request = Request {
+            key: key.as_bytes(),
+            hash: self.seed.hash(key.as_bytes()),
+            value: b"",
+            operation: Operation::Get(Get::PLAIN),
+        };
+        matches!(self.shard.execute(&request, self.now), Reply::Hit(_))
+    }
+
     #[track_caller]
     fn get(&mut self, key: &str, want: &str) {
         self.check(key, "", Operation::Get(Get::PLAIN), want);
@@ -379,6 +389,51 @@ fn memory_follows_the_sizes() {
     }
 }
 
+/// Asks for keys of one size in an order like chance, and stores what is missing; returns the share of hits.
+fn ask_for(cache: &mut Cache, size: usize, keys: usize, gets: usize, random: &mut u64) -> f64 {
+    let (value, mut hits) = ("v".repeat(size), 0);
+    for _ in 0..gets {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let key = format!("{size}-{}", (*random >> 33) as usize % keys);
+        if cache.has(&key) {
+            hits += 1;
+        } else {
+            cache.set_unchecked(&key, &value);
+        }
+    }
+    hits as f64 / gets as f64
+}
+
+#[test]
+fn values_much_larger_than_the_others_push_out_each_other() {
+    let (mut cache, mut random) = (with(2000, Settings::default()), 1);
+    // Half the memory is enough for the small ones; the large ones would take ten times as much.
+    ask_for(&mut cache, 20, 15_000, 60_000, &mut random);
+    for _ in 0..3000 {
+        ask_for(&mut cache, 900, 20_000, 10, &mut random);
+        ask_for(&mut cache, 20, 15_000, 10, &mut random);
+    }
+    cache.shard.check();
+    let hits = ask_for(&mut cache, 20, 15_000, 5000, &mut random);
+    assert!(
+        hits > 0.45,
+        "{hits} of the small ones are there; without regard to size 0.29"
+    );
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_gives_way_to_larger_values() {
+    let (mut cache, mut random) = (with(4000, Settings::default()), 1);
+    ask_for(&mut cache, 20, 40_000, 200_000, &mut random);
+    for (size, keys) in [(150, 14_000), (1000, 2500)] {
+        // Seven tenths of the memory, asked for three times on average: less than twice the memory is stored.
+        ask_for(&mut cache, size, keys, keys * 3, &mut random);
+        let hits = ask_for(&mut cache, size, keys, keys, &mut random);
+        assert!(hits > 0.95, "{hits} of the values of {size} bytes are there");
+        cache.shard.check();
+    }
+}
+
 #[test]
 fn without_eviction_a_refusal_lasts_until_memory_is_freed() {
     let mut cache = with(
@@ -425,7 +480,7 @@ fn flushed_items_of_the_page_that_the_hand_stopped_at_leave_by_themselves() {
         index += 1;
     }
     cache.shard.flush(Exptime::NEVER, cache.now);
-    for _ in 0..40 {
+    for _ in 0..150 {
         cache.now.seconds.0 += 1;
         while cache.shard.maintain(cache.now) {}
         cache.shard.check();
@@ -447,7 +502,7 @@ fn expired_items_leave_by_themselves() {
             &format!("stored cas={cas} size=5"),
         );
     }
-    for _ in 0..40 {
+    for _ in 0..150 {
         cache.pass(1);
         cache.shard.maintain(cache.now);
         cache.shard.check();

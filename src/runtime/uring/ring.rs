@@ -164,9 +164,9 @@ impl Ring {
                 queue.sync();
                 queue.len()
             };
-            // SAFETY: no argument structure is passed. The entries' addresses are valid by `push`'s contract.
             // Who waits for completions has some if they were taken early.
             let wait = if self.early.is_empty() { wait } else { 0 };
+            // SAFETY: no argument structure is passed. The entries' addresses are valid by `push`'s contract.
             let outcome = unsafe {
                 self.ring
                     .submitter()
