@@ -440,7 +440,14 @@ impl<S: Wire + AsFd> Core<S> {
                 self.hand_over(core, Letter::Stop);
             }
         }
-        self.mesh.settled.load(Ordering::Acquire) == self.mesh.cores() && self.mailbox.is_empty()
+        self.is_over()
+    }
+
+    /// Whether all cores have settled and nothing is left to read: nobody will wake this one again.
+    pub fn is_over(&self) -> bool {
+        self.is_stopping
+            && self.mesh.settled.load(Ordering::Acquire) == self.mesh.cores()
+            && self.mailbox.is_empty()
     }
 }
 

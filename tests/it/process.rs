@@ -49,6 +49,22 @@ fn a_signal_ends_it_at_once() {
     }
 }
 
+/// What a watcher is told last goes out when all else is over.
+#[test]
+fn a_signal_ends_it_while_somebody_watches() {
+    for _ in 0..10 {
+        let server = Server::start(&["-t", "2"]);
+        let mut watcher = server.connect();
+        assert_eq!("OK", watcher.ask("watch connevents fetchers"));
+        let clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+        let (status, _) = std::thread::scope(|scope| {
+            scope.spawn(|| clients.into_iter().for_each(drop));
+            server.stop(Signal::TERM)
+        });
+        assert_eq!(Some(0), status.code());
+    }
+}
+
 #[test]
 fn in_the_background_it_ends_when_told() {
     if testing_memcached() {

@@ -117,7 +117,8 @@ impl Loop {
             self.ring.enter(false);
             self.ring.take_completions(&mut completions);
             self.settle_sends(&completions, &mut sending);
-            if completions.is_empty() && !self.core.has_work() && !self.hangups.are_due() {
+            let has_work = self.core.has_work() || self.hangups.are_due();
+            if completions.is_empty() && !has_work && !self.core.is_over() {
                 self.wait();
                 self.ring.take_completions(&mut completions);
             }
