@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -468,6 +469,20 @@ pub(crate) fn as_whoever_runs_this(command: &mut Command) {
     if rustix::process::getuid().is_root() {
         command.args(["-u", "root"]);
     }
+}
+
+/// Connects to a unix socket as soon as somebody listens there; fails at the deadline.
+pub(crate) fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let started = Instant::now();
+    let client = loop {
+        match UnixStream::connect(path) {
+            Ok(client) => break client,
+            Err(error) if started.elapsed() > DEADLINE => return Err(error),
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    client.set_read_timeout(Some(DEADLINE))?;
+    Ok(client)
 }
 
 /// A new folder for one server.

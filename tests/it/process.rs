@@ -12,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Resource, Signal};
 
 use crate::classic::pattern;
 use crate::harness::{
-    Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, nothing_within, scratch_folder,
-    server_command, skip, spell, testing_memcached,
+    Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, connect_unix, nothing_within,
+    scratch_folder, server_command, skip, spell, testing_memcached,
 };
 use crate::sandbox;
 
@@ -462,7 +462,6 @@ fn a_killed_server_is_in_nobodys_way() {
 #[test]
 fn a_unix_socket() {
     use std::io::Read;
-    use std::os::unix::net::UnixStream;
     use std::process::Stdio;
 
     let folder = scratch_folder();
@@ -476,16 +475,8 @@ fn a_unix_socket() {
         .stderr(Stdio::null());
     as_whoever_runs_this(&mut command);
     let mut process = command.spawn().expect("the server");
-    let started = std::time::Instant::now();
     let talk = || -> std::io::Result<String> {
-        let mut client = loop {
-            match UnixStream::connect(&path) {
-                Ok(client) => break client,
-                Err(error) if started.elapsed() > crate::harness::DEADLINE => return Err(error),
-                Err(_) => std::thread::yield_now(),
-            }
-        };
-        client.set_read_timeout(Some(crate::harness::DEADLINE))?;
+        let mut client = connect_unix(&path)?;
         client.write_all(b"set a 0 0 1\r\nx\r\nget a\r\nquit\r\n")?;
         let mut answer = String::new();
         client.read_to_string(&mut answer)?;

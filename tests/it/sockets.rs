@@ -4,13 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
 
-use crate::harness::{Client, DEADLINE, Server, binary_under_test, nothing_within, scratch_folder, skip};
+use crate::harness::{
+    Client, DEADLINE, Server, binary_under_test, connect_unix, nothing_within, scratch_folder, skip,
+};
 use crate::statistics::stats;
 
 fn value(all: &[(String, String)], name: &str) -> u64 {
@@ -122,16 +123,12 @@ fn a_unix_client_who_ends_right_behind_his_words_hears_the_end() {
     let mut command = std::process::Command::new(binary_under_test());
     crate::harness::as_whoever_runs_this(&mut command);
     let mut process = command.arg("-s").arg(&path).spawn().expect("the server");
-    let started = Instant::now();
-    while UnixStream::connect(&path).is_err() {
-        assert!(started.elapsed() < DEADLINE, "nobody listens");
-    }
+    drop(connect_unix(&path).expect("nobody listens"));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..500 {
-                    let mut client = UnixStream::connect(&path).expect("connect");
-                    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+                    let mut client = connect_unix(&path).expect("connect");
                     client.write_all(b"mn\r\nset key 0 0 100\r\nabc").expect("send");
                     client.shutdown(Shutdown::Write).expect("shutdown");
                     let mut answer = String::new();
@@ -168,14 +165,7 @@ fn a_unix_socket_with_a_mode() {
         "-1",
     ];
     let mut process = command.args(options).spawn().expect("the server");
-    let started = Instant::now();
-    let client = loop {
-        match UnixStream::connect(&path) {
-            Ok(client) => break client,
-            Err(error) => assert!(started.elapsed() < DEADLINE, "{error}"),
-        }
-    };
-    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    let client = connect_unix(&path).expect("nobody listens");
     let mode = std::fs::symlink_metadata(&path)
         .expect("socket")
         .permissions()

@@ -35,13 +35,9 @@ impl Hangups {
         }
     }
 
-    /// This connection's receive has taken something, for the first time since it was looked at.
+    /// This connection's receive has taken something, for the first time since it was looked at; or it was looked at, and
+    /// something had come not long ago.
     pub(super) fn note(&mut self, id: ConnectionId) {
-        self.heard.push(id);
-    }
-
-    /// It was looked at, and something had come not long ago.
-    pub(super) fn keep(&mut self, id: ConnectionId) {
         self.heard.push(id);
     }
 

@@ -208,7 +208,7 @@ impl Loop {
                 continue;
             };
             if !self.hangups.is_silent(connection.last_heard) {
-                self.hangups.keep(id);
+                self.hangups.note(id);
                 continue;
             }
             connection.socket.has_taken = false;

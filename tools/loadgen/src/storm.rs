@@ -215,10 +215,7 @@ fn measure(args: &StormArgs, target: Target, pid: u32) -> io::Result<Outcome> {
             .map(|at| {
                 scope.spawn({
                     let (stop, opened) = (&stop, &opened);
-                    move || {
-                        yield_to_others();
-                        come_and_go(args, at, stop, opened)
-                    }
+                    move || come_and_go(args, at, stop, opened)
                 })
             })
             .collect();
@@ -460,13 +457,6 @@ impl Comers {
 
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("the bounds are valid")
-}
-
-/// Those who come wait for the CPU rather than the steady traffic, which would measure them instead of the server.
-fn yield_to_others() {
-    const NICENESS: i32 = 10;
-    // Without a process's number it is this thread's. To be nicer is always allowed.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 /// Connects by the clock until it is told to stop, whatever becomes of it.
