@@ -397,7 +397,8 @@ impl Generator {
                 self.random.pick(&["mx", "m", "mgs", "MG", "mm", "me"])
             ),
         };
-        // An ma that is none of these counts, and looks at what was read.
+        // Not all of them are mistakes: an mg may read, and an ma count, so that it looks at what was read.
+        self.read.insert(key.as_bytes().to_vec());
         Step {
             after_answers: verb == "ma",
             ..Step::new(bytes)

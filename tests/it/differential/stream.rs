@@ -164,6 +164,8 @@ const NUMBERS: [&str; 24] = [
 ];
 /// No numbers for any command.
 const NONSENSE: [&str; 6] = ["x", "1x", "0x1", "1.0", "99999999999999999999999999", "\u{e9}"];
+/// What a value that may be counted has at most: ringcached takes none for a number that has pages of its own.
+const COUNTED_SIZE_MAX: usize = 40_000;
 /// The key that may hold an empty value.
 const BLANK_KEY: &[u8] = b"k";
 const VERBS: [&str; 5] = ["set", "add", "replace", "append", "prepend"];
@@ -281,10 +283,13 @@ impl Generator {
         }
     }
 
-    /// A value for this key. Blank ones go to one key alone, which is never counted: memcached looks for the digits of
-    /// a blank value in the memory behind it.
+    /// A value for this key. Blank ones and large ones go to one key alone, which is never counted: memcached looks for the
+    /// digits of a blank value in the memory behind it, and counts in 500 KB that begin with a number and a blank.
     pub(super) fn value_for(&mut self, key: &[u8]) -> Vec<u8> {
-        let value = self.value();
+        let mut value = self.value();
+        if key != BLANK_KEY {
+            value.truncate(COUNTED_SIZE_MAX);
+        }
         let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
         if value.iter().all(blank) && key != BLANK_KEY {
             b"7".to_vec()
