@@ -12,7 +12,13 @@
 use crate::hash::KeyHash;
 
 const WAYS: usize = 32;
-type Set = [u16; WAYS];
+
+/// A line of the processor's cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Set([u16; WAYS]);
+
+const _: () = assert!(size_of::<Set>() == 64);
 
 /// A fingerprint that stands for no key.
 const EMPTY: u16 = 0;
@@ -57,7 +63,7 @@ impl Ghosts {
         if wanted > self.sets * 2 {
             let blocks = rounded.div_ceil(BLOCK_SETS);
             if self.blocks.len() < blocks {
-                self.blocks.push(Box::new([[EMPTY; WAYS]; BLOCK_SETS]));
+                self.blocks.push(Box::new([Set([EMPTY; WAYS]); BLOCK_SETS]));
             }
             if self.blocks.len() < blocks && self.sets == 0 {
                 return;
@@ -69,7 +75,7 @@ impl Ghosts {
             self.blocks.pop();
         }
         let (block, index, fingerprint) = self.place(hash);
-        let set = &mut self.blocks[block][index];
+        let set = &mut self.blocks[block][index].0;
         set.copy_within(..WAYS - 1, 1);
         set[0] = fingerprint;
     }
@@ -83,12 +89,12 @@ impl Ghosts {
         for _ in 0..MERGES_PER_INSERT {
             let pair = [self.merged * 2, self.merged * 2 + 1];
             let pair = pair.map(|index| self.blocks[index / BLOCK_SETS][index % BLOCK_SETS]);
-            let both = (0..WAYS).flat_map(|way| pair.map(|set| set[way]));
+            let both = (0..WAYS).flat_map(|way| pair.map(|set| set.0[way]));
             let mut set = [EMPTY; WAYS];
             for (place, fingerprint) in set.iter_mut().zip(both.filter(|&other| other != EMPTY)) {
                 *place = fingerprint;
             }
-            self.blocks[self.merged / BLOCK_SETS][self.merged % BLOCK_SETS] = set;
+            self.blocks[self.merged / BLOCK_SETS][self.merged % BLOCK_SETS] = Set(set);
             self.merged += 1;
             if self.merged * 2 == self.sets {
                 (self.sets, self.merged) = (self.merged, 0);
@@ -103,7 +109,7 @@ impl Ghosts {
             return false;
         }
         let (block, index, fingerprint) = self.place(hash);
-        let set = &mut self.blocks[block][index];
+        let set = &mut self.blocks[block][index].0;
         // All ways are compared, without a way out of the loop: so the compiler does it in a few instructions.
         let equal = set.iter().enumerate().fold(0u32, |equal, (way, &other)| {
             equal | u32::from(other == fingerprint) << way
@@ -113,6 +119,14 @@ impl Ghosts {
         }
         set[equal.trailing_zeros() as usize] = EMPTY;
         true
+    }
+
+    /// Fetches the key's set into the cache, without waiting for it.
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        if self.sets > 0 {
+            let (block, index, _) = self.place(hash);
+            super::prefetch::prefetch(&self.blocks[block][index]);
+        }
     }
 
     /// Bytes of all fingerprints.

@@ -275,10 +275,16 @@ impl Shard {
     /// A request for a key with this hash comes soon: fetches what it will touch into the cache, without waiting.
     pub fn prepare(&self, hash: KeyHash) {
         // Whatever has the tag is fetched, and none of it is what was looked for.
+        let mut is_there = false;
         self.table.find(hash, |id| {
             self.slab.prefetch(id);
+            is_there = true;
             false
         });
+        // A store will ask whether it comes back.
+        if !is_there {
+            self.ghosts.prefetch(hash);
+        }
     }
 
     fn get(&mut self, request: &Request<'_>, get: &Get, now: Now) -> Reply<'_> {

@@ -61,6 +61,9 @@ pub(super) struct PageNumber(u32);
 
 const NONE: u32 = 0;
 
+/// Header and key of most items take no more bytes: with any alignment, two lines of the processor's cache.
+const KEY_PROBABLY_ENDS: usize = 65;
+
 #[derive(Debug)]
 pub(super) struct Slab {
     /// By page number. The first is never used; a number without a page has no bytes.
@@ -241,6 +244,20 @@ impl Slab {
     /// Fetches an item into the cache, without waiting for it.
     pub(super) fn prefetch(&self, id: ItemId) {
         super::prefetch::prefetch(self.chunk(id));
+    }
+
+    /// Fetches the page's chunk of this index, if there is one.
+    pub(super) fn prefetch_at(&self, page: PageNumber, index: usize) {
+        let slot = &self.slots[page.0 as usize];
+        if let Some(chunk) = slot.bytes.get(index * self.classes.chunk_size(slot.class)..) {
+            super::prefetch::prefetch(&chunk[..chunk.len().min(KEY_PROBABLY_ENDS)]);
+        }
+    }
+
+    /// Fetches an item's header and key, as far as keys usually go.
+    pub(super) fn prefetch_key(&self, id: ItemId) {
+        let chunk = self.chunk(id);
+        super::prefetch::prefetch(&chunk[..chunk.len().min(KEY_PROBABLY_ENDS)]);
     }
 
     /// An item with what its page says of it: its class, and whether it is flushed.

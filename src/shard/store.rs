@@ -270,7 +270,9 @@ impl Shard {
             }
             None => {
                 let hash_of = |id| self.seed.hash(self.slab.item(id).key());
-                let grown = self.table.insert(hash, id, hash_of, |id| self.slab.prefetch(id));
+                let grown = self
+                    .table
+                    .insert(hash, id, hash_of, |id| self.slab.prefetch_key(id));
                 self.counters.hash_bytes += grown as u64;
             }
         }

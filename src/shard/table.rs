@@ -10,6 +10,7 @@
 
 use hashbrown::HashTable;
 
+use super::prefetch::prefetch;
 use super::slab::ItemId;
 use crate::hash::{KeyHash, PIECES_MAX};
 
@@ -55,6 +56,14 @@ impl Table {
         self.pieces[self.piece(hash)]
             .find(hash.bits(), |&id| is_it(id))
             .copied()
+    }
+
+    /// Fetches the places where an item of this hash may be named into the cache.
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        self.pieces[self.piece(hash)].find(hash.bits(), |id| {
+            prefetch(id);
+            false
+        });
     }
 
     /// Adds an item whose key is not in the table, and returns by how many bytes the table grew. When its piece has no
