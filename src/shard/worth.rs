@@ -8,7 +8,8 @@
 //!
 //! What is heavy today may be all that is asked for tomorrow. When a ring answers as good as nothing while the others are
 //! asked for, what is in it is what nobody wants any more: then the hand takes its pages first, whatever references they
-//! have from better days, and what is heavy goes wherever it likes.
+//! have from better days, and what is heavy goes wherever it likes. While values come that are of quite another size than
+//! those that are held, less evidence is enough, and nothing new goes to a ring that is being emptied.
 
 use super::slab::Ring;
 use super::{Eviction, Shard};
@@ -26,6 +27,16 @@ const WINDOW_PART: usize = 32;
 /// as none. With 64 for one instead, small caches take a ring for idle that is only having a bad moment.
 const IDLE_PART: u64 = 1000;
 
+/// The same while sizes shift: then a ring full of the old sizes is idle, however few stray hits the first of the new ones
+/// in it have.
+const IDLE_PART_IN_SHIFT: u64 = 64;
+
+/// And for a ring that is being emptied: it is left alone only once it is asked for in earnest.
+const IDLE_PART_STILL: u64 = 16;
+
+/// Sizes shift when the mean of what is stored and the mean of what is held differ by more than this many times.
+const SHIFT: u64 = 2;
+
 /// Hits without which a window says nothing: it goes on until there are so many, or all of the memory has been stored.
 const HITS_MIN: u64 = 256;
 
@@ -33,14 +44,18 @@ const HITS_MIN: u64 = 256;
 pub(super) struct Worth {
     /// Bytes that ghosts have earned for heavy items among them.
     earned: u64,
-    /// Bytes stored in this window.
+    /// Bytes stored in this part of the window.
     stored: usize,
-    /// Parts of the memory stored in this window.
+    /// Parts of the memory stored in this window, bytes in them, and items.
     parts: usize,
+    stored_before: usize,
+    items: u64,
     /// Hits by ring when this window began.
     hits: [u64; Ring::COUNT],
     /// The ring that was not worth its memory in the window before.
     idle: Option<Ring>,
+    /// Whether sizes shifted in the window before.
+    is_shift: bool,
 }
 
 impl Shard {
@@ -50,11 +65,12 @@ impl Shard {
 
     /// References that an item of this size needs beyond those that others need.
     pub(super) fn references_more(&self, size: usize) -> u8 {
-        let mean = self.mean_size();
-        match size as u64 {
-            _ if self.settings.eviction == Eviction::Clock || self.counters.curr_items == 0 => 0,
-            size if size > mean * VERY_HEAVY => 2,
-            size if size > mean * HEAVY => 1,
+        let (items, bytes) = (self.counters.curr_items, self.counters.bytes);
+        // Size against mean, without a division.
+        match size as u64 * items {
+            _ if self.settings.eviction == Eviction::Clock => 0,
+            sizes if sizes > bytes * VERY_HEAVY => 2,
+            sizes if sizes > bytes * HEAVY => 1,
             _ => 0,
         }
     }
@@ -69,7 +85,10 @@ impl Shard {
 
     /// A ghost has come back with this size. Whether it goes to main.
     pub(super) fn ghost_earns_main(&mut self, size: usize) -> bool {
-        if self.worth.idle == Some(Ring::Main) || self.references_more(size) == 0 {
+        if self.worth.idle == Some(Ring::Main) {
+            return !self.worth.is_shift;
+        }
+        if self.references_more(size) == 0 {
             return true;
         }
         let size = size as u64;
@@ -82,11 +101,12 @@ impl Shard {
     /// So many bytes were stored: at the end of a window, looks at what main was worth.
     pub(super) fn note_stored(&mut self, size: usize) {
         self.worth.stored += size;
+        self.worth.items += 1;
         let part = self.counters.pages as usize * self.pool.page_size() / WINDOW_PART;
         if self.worth.stored < part {
             return;
         }
-        self.worth.stored = 0;
+        self.worth.stored_before += std::mem::take(&mut self.worth.stored);
         self.worth.parts += 1;
         let hits = Ring::ALL.map(|ring| self.busy.iter().map(|busy| busy.hits(ring)).sum::<u64>());
         let all: u64 = hits
@@ -104,9 +124,19 @@ impl Shard {
             let pages: usize = rings.iter().map(|&ring| self.pages_of(ring)).sum();
             (hits, pages as u64)
         };
+        let mean = self.mean_size();
+        let mean_stored = self.worth.stored_before as u64 / self.worth.items;
+        let is_shift = mean_stored > mean * SHIFT
+            || mean_stored * SHIFT < mean
+            || self.worth.is_shift && self.worth.idle.is_some();
         let is_idle = |ring, others: &[Ring]| {
+            let part = match self.worth.idle == Some(ring) {
+                true if is_shift => IDLE_PART_STILL,
+                _ if is_shift => IDLE_PART_IN_SHIFT,
+                _ => IDLE_PART,
+            };
             let ((hits, pages), (hits_of_others, pages_of_others)) = (worth(&[ring]), worth(others));
-            hits * pages_of_others * IDLE_PART < hits_of_others * pages
+            hits * pages_of_others * part < hits_of_others * pages
         };
         let idle = if is_idle(Ring::Main, &[Ring::Probation, Ring::Heavy]) {
             Some(Ring::Main)
@@ -117,10 +147,10 @@ impl Shard {
         };
         self.worth = Worth {
             earned: self.worth.earned,
-            stored: 0,
-            parts: 0,
             idle: idle.filter(|_| is_enough),
+            is_shift,
             hits,
+            ..Worth::default()
         };
     }
 
