@@ -2,7 +2,7 @@
 //!
 //! One hand over one memory would empty its pages in the order of their age, whosever they are. So shards compare the
 //! age at which their hands come to pages of main: each tells the pool its own, and the pool keeps the sum. A shard
-//! whose age is well above the mean gives a page that it empties to the pool instead of filling it again; while pages
+//! whose age is well above the others' gives a page that it empties to the pool instead of filling it again; while pages
 //! are scarce, only shards below the mean take one. So a shard with more items, larger ones, or ones that are asked for
 //! more, gets what it would have of one memory, and the hash of the keys punishes nobody.
 //!
@@ -14,11 +14,12 @@
 use super::Shard;
 use super::slab::{PageNumber, Ring};
 
-/// An age is well above the mean when it is more than this many sixteenths of it.
-const WELL_ABOVE_16THS: u64 = 20;
+/// A shard's age is well above the others' when it is more than this many times their mean. With a quarter above the mean of
+/// all instead, shards under a scan pass their memory to and fro.
+const WELL_ABOVE: u64 = 2;
 
 /// A shard gives a page when each shard, on average, has opened so many since it gave the last.
-const OPENED_PER_PAGE_GIVEN: u32 = 4;
+const OPENED_PER_PAGE_GIVEN: u32 = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Share {
@@ -71,9 +72,10 @@ impl Shard {
     /// Whether the next page that is emptied here is for another shard.
     pub(super) fn is_to_give(&self) -> bool {
         let shards = self.settings.shards as u64;
+        let others = self.pool.ages().saturating_sub(self.share.age.into());
         shards > 1
             && self.counters.pages > self.pages_floor
-            && u64::from(self.share.age) * shards * 16 > self.pool.ages() * WELL_ABOVE_16THS
+            && u64::from(self.share.age) * (shards - 1) > others * WELL_ABOVE
             && self.pool.is_exhausted()
             && u64::from(self.pool.pages_opened().wrapping_sub(self.share.gave_at))
                 >= u64::from(OPENED_PER_PAGE_GIVEN) * shards

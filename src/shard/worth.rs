@@ -37,8 +37,11 @@ const IDLE_PART_STILL: u64 = 16;
 /// Sizes shift when the mean of what is stored and the mean of what is held differ by more than this many times.
 const SHIFT: u64 = 2;
 
-/// Hits without which a window says nothing: it goes on until there are so many, or all of the memory has been stored.
+/// A window goes on until there were so many hits, or all of the memory has been stored.
 const HITS_MIN: u64 = 256;
+
+/// Hits of the others without which a window says nothing of a ring while sizes shift.
+const HITS_OF_OTHERS_MIN: u64 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Worth {
@@ -130,12 +133,13 @@ impl Shard {
             || mean_stored * SHIFT < mean
             || self.worth.is_shift && self.worth.idle.is_some();
         let is_idle = |ring, others: &[Ring]| {
-            let part = match self.worth.idle == Some(ring) {
-                true if is_shift => IDLE_PART_STILL,
-                _ if is_shift => IDLE_PART_IN_SHIFT,
-                _ => IDLE_PART,
-            };
             let ((hits, pages), (hits_of_others, pages_of_others)) = (worth(&[ring]), worth(others));
+            let part = match self.worth.idle == Some(ring) {
+                _ if !is_shift => IDLE_PART,
+                _ if hits_of_others < HITS_OF_OTHERS_MIN => return false,
+                false => IDLE_PART_IN_SHIFT,
+                true => IDLE_PART_STILL,
+            };
             hits * pages_of_others * part < hits_of_others * pages
         };
         let idle = if is_idle(Ring::Main, &[Ring::Probation, Ring::Heavy]) {
