@@ -20,19 +20,19 @@ const HEAVY: u64 = 2;
 /// Two references more.
 const VERY_HEAVY: u64 = 8;
 
-/// What main is worth is looked at each time so large a part of the memory has been stored.
+/// What the rings are worth is looked at each time so large a part of the memory has been stored.
 const WINDOW_PART: usize = 32;
 
 /// A ring is idle when a page of it answers fewer than one request for so many that a page of the others answers: as good
 /// as none. With 64 for one instead, small caches take a ring for idle that is only having a bad moment.
-const IDLE_PART: u64 = 1000;
+const IDLE_PART: u128 = 1000;
 
 /// The same while sizes shift: then a ring full of the old sizes is idle, however few stray hits the first of the new ones
 /// in it have.
-const IDLE_PART_IN_SHIFT: u64 = 64;
+const IDLE_PART_IN_SHIFT: u128 = 64;
 
 /// And for a ring that is being emptied: it is left alone only once it is asked for in earnest.
-const IDLE_PART_STILL: u64 = 16;
+const IDLE_PART_STILL: u128 = 16;
 
 /// Sizes shift when the mean of what is stored and the mean of what is held differ by more than this many times.
 const SHIFT: u64 = 2;
@@ -41,7 +41,7 @@ const SHIFT: u64 = 2;
 const HITS_MIN: u64 = 256;
 
 /// Hits of the others without which a window says nothing of a ring while sizes shift.
-const HITS_OF_OTHERS_MIN: u64 = 64;
+const HITS_OF_OTHERS_MIN: u128 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Worth {
@@ -101,7 +101,7 @@ impl Shard {
         is_enough
     }
 
-    /// So many bytes were stored: at the end of a window, looks at what main was worth.
+    /// So many bytes were stored: at the end of a window, looks at what the rings were worth.
     pub(super) fn note_stored(&mut self, size: usize) {
         self.worth.stored += size;
         self.worth.items += 1;
@@ -112,26 +112,39 @@ impl Shard {
         self.worth.stored_before += std::mem::take(&mut self.worth.stored);
         self.worth.parts += 1;
         let hits = Ring::ALL.map(|ring| self.busy.iter().map(|busy| busy.hits(ring)).sum::<u64>());
-        let all: u64 = hits
-            .iter()
-            .sum::<u64>()
-            .saturating_sub(self.worth.hits.iter().sum());
-        let is_enough = all >= HITS_MIN;
+        // Statistics may have been reset meanwhile.
+        let lately = Ring::ALL.map(|ring| hits[ring as usize].saturating_sub(self.worth.hits[ring as usize]));
+        let is_enough = lately.iter().sum::<u64>() >= HITS_MIN;
         if !is_enough && self.worth.parts < WINDOW_PART {
             return;
         }
-        // Statistics may have been reset meanwhile.
-        let lately = |ring: Ring| hits[ring as usize].saturating_sub(self.worth.hits[ring as usize]);
-        let worth = |rings: &[Ring]| {
-            let hits: u64 = rings.iter().map(|&ring| lately(ring)).sum();
-            let pages: usize = rings.iter().map(|&ring| self.pages_of(ring)).sum();
-            (hits, pages as u64)
+        let is_shift = self.is_shift();
+        self.worth = Worth {
+            earned: self.worth.earned,
+            idle: is_enough.then(|| self.verdict(lately, is_shift)).flatten(),
+            is_shift,
+            hits,
+            ..Worth::default()
         };
-        let mean = self.mean_size();
-        let mean_stored = self.worth.stored_before as u64 / self.worth.items;
-        let is_shift = mean_stored > mean * SHIFT
-            || mean_stored * SHIFT < mean
-            || self.worth.is_shift && self.worth.idle.is_some();
+    }
+
+    /// Whether what this window has stored is of another size than what is held, or the ring that such a shift left idle is
+    /// still being emptied.
+    fn is_shift(&self) -> bool {
+        let (stored, held) = (
+            self.worth.stored_before as u64 / self.worth.items.max(1),
+            self.mean_size(),
+        );
+        stored > held * SHIFT || stored * SHIFT < held || self.worth.is_shift && self.worth.idle.is_some()
+    }
+
+    /// The ring that is idle, judged by the hits of a window.
+    fn verdict(&self, lately: [u64; Ring::COUNT], is_shift: bool) -> Option<Ring> {
+        let worth = |rings: &[Ring]| {
+            let hits: u64 = rings.iter().map(|&ring| lately[ring as usize]).sum();
+            let pages: usize = rings.iter().map(|&ring| self.pages_of(ring)).sum();
+            (u128::from(hits), pages as u128)
+        };
         let is_idle = |ring, others: &[Ring]| {
             let ((hits, pages), (hits_of_others, pages_of_others)) = (worth(&[ring]), worth(others));
             let part = match self.worth.idle == Some(ring) {
@@ -142,20 +155,13 @@ impl Shard {
             };
             hits * pages_of_others * part < hits_of_others * pages
         };
-        let idle = if is_idle(Ring::Main, &[Ring::Probation, Ring::Heavy]) {
+        if is_idle(Ring::Main, &[Ring::Probation, Ring::Heavy]) {
             Some(Ring::Main)
         } else if is_idle(Ring::Probation, &[Ring::Heavy]) {
             Some(Ring::Probation)
         } else {
             None
-        };
-        self.worth = Worth {
-            earned: self.worth.earned,
-            idle: idle.filter(|_| is_enough),
-            is_shift,
-            hits,
-            ..Worth::default()
-        };
+        }
     }
 
     /// The ring that holds what nobody wants any more, if one does.
