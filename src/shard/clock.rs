@@ -29,7 +29,7 @@ use crate::memory::{BLOCKS_PER_PAGE, Page};
 use crate::time::{Now, Seconds};
 
 /// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
-/// costs more, by its size. Some 200 ns each in a large shard, where every one misses the processor's cache; then as
+/// costs more, by its size. Some 200 ns each in a large shard, were none of them fetched ahead; then as
 /// much again may follow for the page that is forgotten as a whole.
 const FOREGROUND_COST_MAX: usize = 1000;
 

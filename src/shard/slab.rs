@@ -250,14 +250,13 @@ impl Slab {
     pub(super) fn prefetch_at(&self, page: PageNumber, index: usize) {
         let slot = &self.slots[page.0 as usize];
         if let Some(chunk) = slot.bytes.get(index * self.classes.chunk_size(slot.class)..) {
-            super::prefetch::prefetch(&chunk[..chunk.len().min(KEY_PROBABLY_ENDS)]);
+            prefetch_key_in(chunk);
         }
     }
 
     /// Fetches an item's header and key, as far as keys usually go.
     pub(super) fn prefetch_key(&self, id: ItemId) {
-        let chunk = self.chunk(id);
-        super::prefetch::prefetch(&chunk[..chunk.len().min(KEY_PROBABLY_ENDS)]);
+        prefetch_key_in(self.chunk(id));
     }
 
     /// An item with what its page says of it: its class, and whether it is flushed.
@@ -583,6 +582,10 @@ impl Slab {
             (0..).map_while(move |index| self.item_at(page, index)).flatten()
         })
     }
+}
+
+fn prefetch_key_in(chunk: &[u8]) {
+    super::prefetch::prefetch(&chunk[..chunk.len().min(KEY_PROBABLY_ENDS)]);
 }
 
 impl Slot {

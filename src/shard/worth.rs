@@ -9,7 +9,7 @@
 //! What is heavy today may be all that is asked for tomorrow. When a ring answers as good as nothing while the others are
 //! asked for, what is in it is what nobody wants any more: then the hand takes its pages first, whatever references they
 //! have from better days, and what is heavy goes wherever it likes. While values come that are of quite another size than
-//! those that are held, less evidence is enough, and nothing new goes to a ring that is being emptied.
+//! those that are held, less evidence is enough, and no ghost goes to main while that is being emptied.
 
 use super::slab::Ring;
 use super::{Eviction, Shard};
