@@ -231,6 +231,24 @@ fn what_counts_as_a_number() {
 }
 
 #[test]
+fn a_number_in_64_kib_of_blanks_is_none() {
+    if testing_memcached() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let mut answer = |size: usize| {
+        client.set("a", format!("12{}", " ".repeat(size - 2)).as_bytes());
+        client.ask("incr a 1")
+    };
+    assert_eq!("13", answer((64 << 10) - 1));
+    assert_eq!(
+        "CLIENT_ERROR cannot increment or decrement non-numeric value",
+        answer(64 << 10)
+    );
+}
+
+#[test]
 fn touch_and_get_and_touch() {
     check(
         "touch a 10\nset a 3 0 1\nx\ntouch a 10\nget a\n",
