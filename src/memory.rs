@@ -188,6 +188,14 @@ impl Pool {
         }
     }
 
+    /// Between [`Pool::measure`], the process is measured by this after enough growth.
+    pub fn with_measure(self, resident: fn() -> u64) -> Pool {
+        Pool {
+            budget: self.budget.with_measure(resident),
+            ..self
+        }
+    }
+
     /// A page with any content, or `None` when the budget is spent, but for what is promised, or when the system has
     /// no more memory: then items have to go, as with a smaller budget.
     pub fn take(&self) -> Option<Page> {
@@ -232,10 +240,12 @@ impl Pool {
             idle.pages.extend(pages);
             idle.count += PARTS;
             self.made.fetch_add(PARTS, Ordering::Relaxed);
+            self.measure_growth();
             return idle.pop();
         }
         let page = Page::new(self.page_size)?;
         self.made.fetch_add(1, Ordering::Relaxed);
+        self.measure_growth();
         Some(page)
     }
 
@@ -280,6 +290,7 @@ impl Pool {
         let room = self.pages_max().saturating_sub(self.pages_taken());
         let gone = idle.trim(room);
         self.made.fetch_sub(gone, Ordering::Relaxed);
+        self.measure_growth();
         self.has_excess.store(idle.count > room, Ordering::Relaxed);
     }
 

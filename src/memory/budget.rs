@@ -7,7 +7,9 @@
 //!
 //! Item pages give way to everything else. What is charged takes from them at once; of what is given back they get a quarter
 //! every second, when the system has said how much the process really holds ([`Pool::measure`]): an allocator keeps some
-//! of what was freed, and that is not room. The headroom is for what is charged before the hand has freed a page.
+//! of what was freed, and that is not room. What nobody accounts for comes with what is charged, however fast that grows:
+//! so the process is measured after every [`Budget::measure_step`] of growth, too, and then items can only lose. The
+//! headroom is for what is charged before the hand has freed a page.
 //!
 //! When item pages are down to `pages_min`, nothing is left: whoever charges has to do without, and so sessions take
 //! fewer bytes of replies ([`Pool::connection_size_max`]), new clients are turned away, and in the end those who hold
@@ -45,6 +47,8 @@ pub struct Total {
     pub slack: u64,
     /// What is held for [`Account::Buffers`] as long as the server runs.
     pub fixed_buffers: u64,
+    /// What one core may have received at once, and has to keep somewhere.
+    pub burst: u64,
 }
 
 impl Total {
@@ -65,8 +69,9 @@ impl Total {
             bytes,
             slack: Total::PROGRAM_SIZE + threads * Total::THREAD_SIZE + bytes / Total::WASTE_PART,
             fixed_buffers: threads * buffers as u64,
+            burst: buffers as u64,
         };
-        let needed = total.slack + total.fixed_buffers + Total::ROOM_MIN;
+        let needed = total.slack + total.fixed_buffers + total.burst + Total::ROOM_MIN;
         if bytes < needed {
             return Err(needed);
         }
@@ -102,16 +107,33 @@ pub(super) struct Budget {
     accounts: [AtomicUsize; 3],
     unseen: AtomicUsize,
     headroom: usize,
+    /// Resident bytes of the process, as the system says: asked between the seconds.
+    measured_by: Option<fn() -> u64>,
+    /// What accounts and pages held when the process was measured last, or less, if they have held less since.
+    measured_at: AtomicUsize,
+    /// When they have grown by so many bytes, it is measured again.
+    measure_step: usize,
 }
 
 impl Budget {
     pub(super) fn new(total: Option<Total>) -> Budget {
         let fixed = total.map_or(0, |total| total.fixed_buffers as usize);
+        let part = |total: &Total, part: usize| (total.room() / part).clamp(1 << 20, 64 << 20);
         Budget {
             total,
             accounts: [0, 0, fixed].map(AtomicUsize::new),
             unseen: AtomicUsize::new(0),
-            headroom: total.map_or(0, |total| (total.room() / 32).clamp(1 << 20, 64 << 20)),
+            headroom: total.map_or(0, |total| part(&total, 32) + total.burst as usize),
+            measured_by: None,
+            measured_at: AtomicUsize::new(fixed),
+            measure_step: total.map_or(0, |total| part(&total, 64)),
+        }
+    }
+
+    pub(super) fn with_measure(self, resident: fn() -> u64) -> Budget {
+        Budget {
+            measured_by: Some(resident),
+            ..self
         }
     }
 
@@ -119,13 +141,15 @@ impl Budget {
         self.accounts[account as usize].load(Ordering::Relaxed)
     }
 
+    /// What is charged.
+    fn charged(&self) -> usize {
+        let accounts = self.accounts.iter();
+        accounts.map(|account| account.load(Ordering::Relaxed)).sum()
+    }
+
     /// All that is not item pages.
     fn others(&self) -> usize {
-        let accounts = self
-            .accounts
-            .iter()
-            .map(|account| account.load(Ordering::Relaxed));
-        accounts.sum::<usize>() + self.unseen.load(Ordering::Relaxed)
+        self.charged() + self.unseen.load(Ordering::Relaxed)
     }
 
     /// What item pages may hold, if somebody counts.
@@ -145,9 +169,11 @@ impl Pool {
         let held = &self.budget.accounts[account as usize];
         if to >= from {
             held.fetch_add(to - from, Ordering::Relaxed);
+            self.measure_growth();
             self.lower_to_fit();
         } else {
             held.fetch_sub(from - to, Ordering::Relaxed);
+            self.measure_growth();
         }
     }
 
@@ -189,15 +215,39 @@ impl Pool {
         let Some(total) = self.budget.total else {
             return false;
         };
-        let unseen = &self.budget.unseen;
-        let charged = self
-            .budget
-            .others()
-            .saturating_sub(unseen.load(Ordering::Relaxed));
-        let explained = self.page_bytes() + charged + total.slack as usize;
-        unseen.store(resident.saturating_sub(explained), Ordering::Relaxed);
+        let held = self.page_bytes() + self.budget.charged();
+        self.budget.measured_at.store(held, Ordering::Relaxed);
+        let unseen = resident.saturating_sub(held + total.slack as usize);
+        self.budget.unseen.store(unseen, Ordering::Relaxed);
         self.approach();
-        resident > explained
+        unseen > 0
+    }
+
+    /// Something has grown or shrunk. After enough growth the process is measured between the seconds, too: items do not
+    /// get more then, and whoever measures at the same time does it for all.
+    pub(super) fn measure_growth(&self) {
+        let Budget {
+            total: Some(total),
+            measured_by: Some(resident),
+            measured_at,
+            measure_step,
+            ..
+        } = &self.budget
+        else {
+            return;
+        };
+        let held = self.page_bytes() + self.budget.charged();
+        let before = measured_at.fetch_min(held, Ordering::Relaxed);
+        if held < before.saturating_add(*measure_step)
+            || measured_at
+                .compare_exchange(before, held, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let unseen = resident().saturating_sub(held as u64 + total.slack);
+        self.budget.unseen.store(unseen as usize, Ordering::Relaxed);
+        self.lower_to_fit();
     }
 
     /// What is held, and for what.
@@ -265,6 +315,7 @@ mod tests {
             bytes: 64 << 20,
             slack: 8 << 20,
             fixed_buffers: 4 << 20,
+            burst: 0,
         };
         Arc::new(Pool::within(Some(total), item_megabytes << 20, PAGE_SIZE))
     }
@@ -302,6 +353,39 @@ mod tests {
         assert_eq!((8 << 20, 32.25), (pool.parts().unseen, item_mib(&pool)));
         drop(tables);
         assert_eq!(0, pool.parts().tables);
+    }
+
+    #[test]
+    fn what_grows_fast_is_measured_before_the_second_is_over() {
+        let total = Total {
+            bytes: 64 << 20,
+            slack: 8 << 20,
+            fixed_buffers: 4 << 20,
+            burst: 0,
+        };
+        let pool = Arc::new(Pool::within(Some(total), 1 << 30, PAGE_SIZE).with_measure(|| 30 << 20));
+        let mut connections = Charge::new(&pool, Account::Connections);
+        connections.set(MIB / 2);
+        assert_eq!(
+            (0, 49.75),
+            (pool.parts().unseen, item_mib(&pool)),
+            "not worth asking"
+        );
+        connections.set(2 * MIB);
+        assert_eq!((16 << 20, 32.25), (pool.parts().unseen, item_mib(&pool)));
+        connections.set(0);
+        assert_eq!(16 << 20, pool.parts().unseen, "it has not grown");
+        connections.set(10 * MIB);
+        assert_eq!(
+            (8 << 20, 32.25),
+            (pool.parts().unseen, item_mib(&pool)),
+            "items get no more"
+        );
+        pool.measure(22 << 20);
+        assert_eq!((0, 34.25), (pool.parts().unseen, item_mib(&pool)));
+        let pages: Vec<Page> = (0..32).map(|_| pool.take().expect("room")).collect();
+        assert_eq!(6 << 20, pool.parts().unseen, "pages are growth, too");
+        drop(pages);
     }
 
     #[test]

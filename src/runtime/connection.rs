@@ -20,6 +20,8 @@ pub struct Connection<S> {
     pub ended: bool,
     /// Receiving has failed.
     pub(super) has_failed: bool,
+    /// Sending or receiving has failed. Nothing more is served, whatever has come, and nothing more can be said.
+    pub is_broken: bool,
     /// It is closed because nothing was asked for too long.
     pub(super) was_silent: bool,
     /// Whether it is on the list of those to be looked at after the turn.
@@ -69,6 +71,7 @@ impl<S: AsFd> Connection<S> {
             peer,
             ended: false,
             has_failed: false,
+            is_broken: false,
             was_silent: false,
             is_noted: false,
             is_to_resume: false,
@@ -83,9 +86,14 @@ impl<S: AsFd> Connection<S> {
         }
     }
 
+    /// Nobody is served any more, and what is left is to close it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_cut || self.is_broken
+    }
+
     /// What the loop may send now, if there is anything.
     pub fn output(&self) -> Option<&Output> {
-        if self.is_cut {
+        if self.is_over() {
             return None;
         }
         let output = match (&self.tls, &self.datagrams) {
@@ -126,6 +134,11 @@ impl<S: AsFd> Connection<S> {
         size_of::<Self>() + self.session.memory() + self.sending_apart + tls + datagrams
     }
 
+    /// Of these, what is in use because the client has not said all or does not read.
+    pub(super) fn used(&self) -> usize {
+        self.session.used() + self.sending_apart + self.tls.as_deref().map_or(0, Tls::used)
+    }
+
     /// Lets go of all that it holds, and ends both directions.
     pub(super) fn cut(&mut self, buffers: &mut Buffers) {
         self.is_cut = true;
@@ -152,13 +165,13 @@ impl<S: AsFd> Connection<S> {
         match self.session.close_reason() {
             Some(reason) => reason,
             None if self.was_silent => CloseReason::IdleTimeout,
-            None if self.ended && !self.has_failed => CloseReason::Normal,
+            None if self.ended && !self.has_failed && !self.is_broken => CloseReason::Normal,
             None => CloseReason::Error,
         }
     }
 
     pub fn plan(&self) -> Plan {
-        if self.is_cut {
+        if self.is_over() {
             return Plan::Close;
         }
         let all_served = self.session.is_settled() && !self.has_unsealed();

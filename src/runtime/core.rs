@@ -30,8 +30,9 @@ use crate::time::{Now, Seconds};
 /// Letters read in one turn, at most: a batch each, so a turn stays short however busy the peers are.
 const LETTERS_PER_TURN: usize = 16;
 
-/// Pages that items give at once to a connection that has grown: more than the step by which it is noticed.
-const PAGES_YIELDED: usize = 2;
+/// Pages that items give at once to a connection that has grown: half a MiB, what the buffer of an output comes to that is
+/// as large as it may be ([`OUTPUT_SIZE_MAX`](crate::session::OUTPUT_SIZE_MAX)).
+const PAGES_YIELDED_MAX: usize = 8;
 
 /// One core's state between turns.
 pub struct Core<S> {
@@ -635,7 +636,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
     /// Receiving has failed: there is nobody to talk to.
     pub fn failed(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.has_failed = true;
+            connection.is_broken = true;
         }
         self.ended(id);
     }
@@ -771,7 +772,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
             let Some(connection) = self.connections.get_mut(answer.connection) else {
                 continue;
             };
-            if connection.is_cut {
+            if connection.is_over() {
                 continue;
             }
             let (gap, places) = (answer.gap, answer.places);
@@ -797,7 +798,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        if connection.is_cut {
+        if connection.is_over() {
             return;
         }
         let has_datagrams = connection.datagrams.is_some();
@@ -840,7 +841,7 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         if !self.ledger.enter(connection) || !self.ledger.wants_pages() {
             return;
         }
-        for _ in 0..PAGES_YIELDED {
+        for _ in 0..PAGES_YIELDED_MAX {
             if !self.reach.yield_page() {
                 break;
             }

@@ -84,8 +84,9 @@ impl Ledger {
         self.pool.is_over_budget()
     }
 
-    /// Hangs up on those who hold most, where the budget is exceeded and nothing else can give way. All at once, so that
-    /// it seldom has to look for them.
+    /// Hangs up on those who hold most, where the budget is exceeded and nothing else can give way. First on those who
+    /// hold it with what they sent or do not read; only then on those whose buffers have room for more, which is what
+    /// anybody has who is being served.
     pub(super) fn cut<S: AsFd>(
         &mut self,
         connections: &mut Slots<Connection<S>>,
@@ -98,31 +99,137 @@ impl Ledger {
         }
         // A little more than is missing: the next who sends a request finds room.
         let mut missing = missing - self.doomed + missing / 8;
-        let candidates = |connection: &Connection<S>| !connection.is_cut && connection.datagrams.is_none();
-        while missing > 0 {
-            let all = connections.iter().filter(|connection| candidates(connection));
-            let most = all.map(|connection| connection.held).max().unwrap_or(0);
-            if most <= SPARED_SIZE {
-                return;
-            }
-            let large = connections
-                .iter_mut()
-                .filter(|(_, connection)| candidates(connection) && connection.held > most / 2);
-            for (id, connection) in large {
-                if missing == 0 {
-                    break;
-                }
-                info!(
-                    "<{} hung up on: it held {} bytes, and memory has run out",
-                    id.index, connection.held
-                );
-                missing = missing.saturating_sub(connection.held);
-                connection.cut(buffers);
-                connection.doomed = connection.memory();
-                self.doomed += connection.doomed;
-                self.enter(connection);
-                note(connection, id, noted);
+        let measures: [fn(&Connection<S>) -> usize; 2] = [Connection::used, |connection| connection.held];
+        for measure in measures {
+            while missing > 0
+                && let Some(most) = most(connections, measure)
+            {
+                missing = self.cut_above(most / 2, measure, missing, connections, buffers, noted);
             }
         }
+    }
+
+    /// Hangs up on those who hold more than so much, all at once lest one has to look for them often, until no more is
+    /// missing; returns what is.
+    fn cut_above<S: AsFd>(
+        &mut self,
+        size: usize,
+        measure: fn(&Connection<S>) -> usize,
+        mut missing: usize,
+        connections: &mut Slots<Connection<S>>,
+        buffers: &mut Buffers,
+        noted: &mut Vec<ConnectionId>,
+    ) -> usize {
+        let large = connections
+            .iter_mut()
+            .filter(|(_, connection)| may_be_cut(connection) && measure(connection) > size);
+        for (id, connection) in large {
+            if missing == 0 {
+                break;
+            }
+            info!(
+                "<{} hung up on: it held {} bytes, and memory has run out",
+                id.index, connection.held
+            );
+            missing = missing.saturating_sub(connection.held);
+            connection.cut(buffers);
+            connection.doomed = connection.memory();
+            self.doomed += connection.doomed;
+            self.enter(connection);
+            note(connection, id, noted);
+        }
+        missing
+    }
+}
+
+fn may_be_cut<S>(connection: &Connection<S>) -> bool {
+    !connection.is_cut && connection.datagrams.is_none()
+}
+
+/// The most that anyone holds who may be hung up on, if that is worth it.
+fn most<S>(connections: &Slots<Connection<S>>, measure: fn(&Connection<S>) -> usize) -> Option<usize> {
+    let all = connections.iter().filter(|connection| may_be_cut(connection));
+    all.map(measure).max().filter(|&most| most > SPARED_SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::hash::KeySeed;
+    use crate::memory::Total;
+    use crate::protocol::Dialects;
+    use crate::protocol::watch::Peer;
+    use crate::session::Rules;
+    use crate::session::fleet::RingAdmin;
+    use crate::time::{Now, Seconds};
+
+    const KIB: usize = 1024;
+    const NOW: Now = Now {
+        seconds: Seconds::START,
+        unix_start: 0,
+    };
+    const RULES: Rules = Rules {
+        dialects: Dialects::Any,
+        flush_refused: false,
+        requests_per_turn: 20,
+        shutdown_enabled: false,
+        dump_refused: false,
+        watch_refused: false,
+        watcher_size_max: 0,
+        lines_size_max: 0,
+        sizes_tracked: false,
+        ring_admin: RingAdmin::Nobody,
+        clock_may_be_moved: false,
+        reply_size_max: None,
+        credentials: None,
+        version: "",
+    };
+
+    /// What each holds, and how much of it is in use; how many KiB of the connections' memory are missing; and who is
+    /// hung up on, in the end.
+    #[track_caller]
+    fn check(held_and_used: &[(usize, usize)], missing: usize, want: &[usize]) {
+        let total = Total {
+            bytes: 16 << 20,
+            slack: 0,
+            fixed_buffers: 0,
+            burst: 0,
+        };
+        let pool = Arc::new(Pool::within(Some(total), 1 << 20, 64 * KIB));
+        let mut ledger = Ledger::new(pool.clone());
+        let mut connections = Slots::new();
+        for (held, used) in held_and_used {
+            let (socket, _) = UnixStream::pair().expect("a pair of sockets");
+            connections.insert(|id| Connection {
+                held: held * KIB,
+                sending_apart: used * KIB,
+                ..Connection::new(id, socket, Peer(None), KeySeed::fixed(1), &RULES, NOW)
+            });
+            ledger.held += held * KIB;
+        }
+        let mut others = Charge::new(&pool, Account::Tables);
+        others.set((16 << 20) + missing * KIB);
+        ledger.cut(&mut connections, &mut Buffers::default(), &mut Vec::new());
+        let cut = connections
+            .iter()
+            .enumerate()
+            .filter(|(_, connection)| connection.is_cut);
+        assert_eq!(want, cut.map(|(number, _)| number).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_holds_most_is_hung_up_on() {
+        check(&[(40, 40), (300, 300), (200, 200)], 0, &[]);
+        check(&[(40, 40), (300, 300), (200, 200)], 64, &[1]);
+        check(&[(40, 40), (300, 300), (200, 200)], 400, &[1, 2]);
+        check(&[(40, 40), (300, 300), (16, 16)], 4000, &[0, 1]);
+    }
+
+    #[test]
+    fn who_was_lent_a_large_buffer_is_not_to_blame_for_it() {
+        check(&[(128, 0), (64, 30)], 50, &[1]);
+        check(&[(128, 0), (64, 30)], 100, &[0, 1]);
     }
 }

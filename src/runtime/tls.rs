@@ -176,6 +176,11 @@ impl Tls {
         RECORDS_SIZE + self.output.memory() + self.sealed.memory()
     }
 
+    /// Of these, what is in use: what is to be sealed, and what is sealed and not read.
+    pub(super) fn used(&self) -> usize {
+        self.output.used() + self.sealed.used()
+    }
+
     /// Whether the handshake is over.
     pub(super) fn has_met(&self) -> bool {
         self.has_met

@@ -17,8 +17,9 @@ const KERNEL_PART: u64 = 16;
 pub(super) fn pool(config: &Config) -> Result<Arc<Pool>, Refusal> {
     // Its file is opened now: what the server holds open does not change later.
     resident::resident();
+    resident::be_frugal();
     let total = total(config)?;
-    let mut pool = Pool::within(total, config.memory_limit, PAGE_SIZE);
+    let mut pool = Pool::within(total, config.memory_limit, PAGE_SIZE).with_measure(resident::resident);
     if config.large_pages {
         pool = pool.with_large_pages();
         say_whether_granted();
@@ -35,7 +36,6 @@ pub(super) fn pool(config: &Config) -> Result<Arc<Pool>, Refusal> {
             );
         }
         info!("at most {limit} MB of memory in all");
-        resident::be_frugal();
     }
     Ok(Arc::new(pool))
 }

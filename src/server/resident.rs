@@ -30,8 +30,8 @@ const APART_MIN: i32 = 128 * 1024;
 #[cfg(target_env = "gnu")]
 const KEPT_MAX: i32 = 1024 * 1024;
 
-/// Makes the allocator waste less where memory is counted. Left to itself it takes ever larger buffers from its heaps,
-/// where what is freed can be used again, but seldom given back.
+/// Makes the allocator waste less. Left to itself it takes ever larger buffers from its heaps, where what is freed can be
+/// used again, but seldom given back.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "mallopt has no safe name")]
 pub(super) fn be_frugal() {

@@ -24,8 +24,9 @@ impl Buffers {
     const FREE_MAX: usize = 256;
     /// Bytes of them, at most.
     const FREE_SIZE_MAX: usize = 4 * 1024 * 1024;
-    /// Larger buffers go back to the allocator.
-    const CAPACITY_KEPT_MAX: usize = 128 * 1024;
+    /// Larger buffers go back to the allocator. What an output comes to that is as large as it may be, is kept
+    /// ([`OUTPUT_SIZE_MAX`](super::OUTPUT_SIZE_MAX)): made anew for each turn, it would cost more than what is written to it.
+    const CAPACITY_KEPT_MAX: usize = 512 * 1024;
     const CAPACITY_START: usize = 4 * 1024;
 
     /// The buffer that came back last: its memory is the warmest.
@@ -74,7 +75,7 @@ mod tests {
             buffers.give(Vec::with_capacity(128 * 1024));
         }
         assert_eq!(Buffers::FREE_SIZE_MAX, buffers.size());
-        buffers.give(Vec::with_capacity(256 * 1024));
+        buffers.give(Vec::with_capacity(1024 * 1024));
         assert_eq!(128 * 1024, buffers.take().capacity());
         buffers.give(Vec::with_capacity(4096));
         buffers.keep_at_most(8192);

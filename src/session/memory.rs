@@ -11,12 +11,26 @@ impl Session {
         let arriving = self.arriving.as_deref().map_or(0, |arriving| arriving.memory());
         self.input.capacity() + self.pipeline.memory() + arriving
     }
+
+    /// Of these, what is in use: requests of which a part has come, replies that are not read. A buffer is lent with room
+    /// for more, and goes back with the reply.
+    pub fn used(&self) -> usize {
+        let arriving = self.arriving.as_deref().map_or(0, |arriving| arriving.memory());
+        self.input.len() + self.pipeline.used() + arriving
+    }
 }
 
 impl Pipeline {
     fn memory(&self) -> usize {
-        let outputs = [&self.out, &self.tail, &self.held];
-        outputs.map(Output::memory).iter().sum::<usize>() + self.gaps_memory()
+        self.outputs().map(Output::memory).iter().sum::<usize>() + self.gaps_memory()
+    }
+
+    fn used(&self) -> usize {
+        self.outputs().map(Output::used).iter().sum()
+    }
+
+    fn outputs(&self) -> [&Output; 3] {
+        [&self.out, &self.tail, &self.held]
     }
 }
 

@@ -138,6 +138,11 @@ impl Output {
         self.bytes.capacity() + self.chains.capacity() * size_of::<Insert>()
     }
 
+    /// Of [`Output::memory`], the bytes that are yet to go.
+    pub fn used(&self) -> usize {
+        self.bytes.len() - self.gone
+    }
+
     /// Bytes that have gone.
     pub fn sent(&self) -> usize {
         self.sent

@@ -6,11 +6,10 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Instant;
 use std::{fs, io};
 
 use crate::harness::{
-    Client, DEADLINE, Server, allow_descriptors, binary_under_test, scratch_folder, skip, testing_memcached,
+    Client, Server, allow_descriptors, binary_under_test, scratch_folder, skip, testing_memcached, until,
 };
 
 const MIB: u64 = 1 << 20;
@@ -55,14 +54,6 @@ fn fill(client: &mut Client, prefix: &str, bytes: u64) {
     client.check_bytes(&requests, b"");
 }
 
-#[track_caller]
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !reached() {
-        assert!(started.elapsed() < DEADLINE, "{what}: not after {DEADLINE:?}");
-    }
-}
-
 /// A client that says as much as is taken and reads nothing. `None` if it was turned away.
 fn pushy(server: &Server, first: &str, then: &[u8]) -> Option<TcpStream> {
     let mut socket = TcpStream::connect(server.address()).ok()?;
@@ -99,6 +90,7 @@ fn what_the_server_holds_stays_below_the_total() {
         "8000",
         "--max-total-memory",
         &total,
+        "-v",
     ];
     let server = Server::start(&options);
     let mut observer = server.connect();
@@ -218,7 +210,7 @@ fn without_evictions_what_does_not_fit_is_refused() {
     if testing_memcached() {
         return;
     }
-    let server = Server::start(&["-t", "2", "-M", "-m", "1000", "--max-total-memory", "64"]);
+    let server = Server::start(&["-t", "2", "-M", "-m", "1000", "--max-total-memory", "64", "-v"]);
     let mut client = server.connect();
     fill(&mut client, "a", 100 * MIB);
     client.check(

@@ -1,12 +1,12 @@
 //! What connections do to a server: cut, half closed, slow, many, garbage. None of it may harm another connection.
 
 use std::io::{ErrorKind, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::classic::pattern;
-use crate::harness::{Client, DEADLINE, Random, Server, allow_descriptors, skip, spell};
+use crate::harness::{Client, Random, Server, allow_descriptors, skip, spell, until};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -67,6 +67,38 @@ fn a_reset_while_answers_are_due_harms_nobody() {
         observer.stat("curr_connections") <= connections
     });
     assert!(observer.get("large") == Some(pattern(1_000_000, 3)));
+}
+
+/// Who reads nothing is served until his socket takes no more; what is behind that is not served for nobody.
+#[test]
+fn what_was_not_served_before_a_reset_never_is() {
+    const CLIENTS: u64 = 20;
+    let server = Server::start(&["-t", "2"]);
+    let mut observer = server.connect();
+    observer.set("value", &pattern(1000, 3));
+    let connections = observer.stat("curr_connections");
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = server.connect();
+            set_socket_linger(client.socket(), Some(Duration::ZERO)).expect("linger");
+            // Their answers are more than sockets hold, and the requests less than a session takes at once.
+            client.send(format!("get{}\r\n", " value".repeat(300)).repeat(100));
+            client
+        })
+        .collect();
+    let (mut served, mut looks) = (0, 0);
+    until("all wait for room", || {
+        let now = observer.stat("get_hits");
+        looks = if now == served { looks + 1 } else { 0 };
+        served = now;
+        looks == 20 && now >= CLIENTS * 300
+    });
+    drop(clients);
+    until("the reset connections are gone", || {
+        observer.stat("curr_connections") <= connections
+    });
+    let later = observer.stat("get_hits") - served;
+    assert!(later < CLIENTS / 2 * 250, "{later} values after {served}");
 }
 
 /// The kernel may not tell a multishot receive of a reset that comes with data: of about one in 6,000 on Linux 6.18.
@@ -357,13 +389,4 @@ fn garbage_harms_nobody() {
     }
     assert!(server.is_alive());
     assert!(!server.said().contains("panicked"), "{}", server.said());
-}
-
-/// Asks until the answer is yes; fails at the deadline.
-#[track_caller]
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !reached() {
-        assert!(started.elapsed() < DEADLINE, "{what}: not after {DEADLINE:?}");
-    }
 }

@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use crate::clients::python_with;
-use crate::fleet::{Fleet, Network, Script, php_with_memcached, until};
-use crate::harness::{binary_under_test, memcached_binary, testing_memcached};
+use crate::fleet::{Fleet, Network, Script, php_with_memcached};
+use crate::harness::{binary_under_test, memcached_binary, testing_memcached, until};
 
 /// The server that dies.
 const VICTIM: usize = 1;

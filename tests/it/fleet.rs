@@ -8,18 +8,15 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{DEADLINE, Server, find_program, skip};
+use crate::harness::{Server, find_program, skip, until};
 
 /// The memcached port, which ketama treats in its own way.
 pub(crate) const PORT: u16 = 11211;
 /// A program that hangs is stopped after this many seconds, and fails.
 const SECONDS_MAX: &str = "120";
-/// Between two looks at what only looking tells.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// A /24 of loopback that no other test has.
 #[derive(Clone, Copy)]
@@ -124,16 +121,6 @@ pub(crate) fn php_with_memcached() -> Option<PathBuf> {
         skip("php-memcached", "not installed");
     }
     php
-}
-
-/// Looks until `holds`; for what no event tells.
-#[track_caller]
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + 3 * DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "still not so: {what}");
-        std::thread::sleep(LOOK);
-    }
 }
 
 /// A program of this workspace, which is built beside the server by `cargo build --workspace`.

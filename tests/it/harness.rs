@@ -234,6 +234,19 @@ impl Drop for Server {
     }
 }
 
+/// How long nobody looks after a look in vain.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Looks until `holds`, for what no event tells: counters, what the system says of a process, figures of a proxy.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 3 * DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still not so: {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// A connection. Every read has a deadline; a reply that does not come fails the test.
 pub(crate) struct Client {
     input: BufReader<TcpStream>,

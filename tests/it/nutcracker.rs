@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::fleet::{Network, until};
-use crate::harness::{Client, DEADLINE, find_program, scratch_folder, skip};
+use crate::fleet::Network;
+use crate::harness::{Client, DEADLINE, find_program, scratch_folder, skip, until};
 
 /// The port of the configurations.
 pub(crate) const PORT: u16 = 22121;

@@ -9,10 +9,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::clients::python_with;
-use crate::fleet::{
-    Fleet, Network, Script, answer, php_with_memcached, recorded_keys, until, workspace_tool,
-};
-use crate::harness::{Client, binary_under_test, find_program, skip};
+use crate::fleet::{Fleet, Network, Script, answer, php_with_memcached, recorded_keys, workspace_tool};
+use crate::harness::{Client, binary_under_test, find_program, skip, until};
 use crate::nutcracker::{self, Nutcracker, documented};
 
 /// The server that dies.

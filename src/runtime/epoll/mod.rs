@@ -170,14 +170,14 @@ impl Loop {
             return;
         };
         let socket = &connection.socket;
-        let may_send = !socket.broken && socket.sending.is_none();
+        let may_send = socket.sending.is_none();
         if let Some(output) = connection.output().filter(|_| may_send) {
             let bytes = output.piece();
             match send(socket, bytes, SEND) {
                 Ok(size) if size == bytes.len() && output.is_plain() => self.core.sent(id),
                 Ok(gone) => self.send_later(id, gone),
                 Err(Errno::AGAIN | Errno::INTR) => self.send_later(id, 0),
-                Err(_) => connection.socket.broken = true,
+                Err(_) => connection.is_broken = true,
             }
         }
         let Some(connection) = self.core.connection(id) else {
@@ -197,10 +197,13 @@ impl Loop {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let socket = &mut connection.socket;
-        if socket.broken {
+        if connection.is_broken {
             self.close(id);
-        } else if let Err(error) = socket.watch(&self.poll, Source::Connection(id.index).pack(), reads) {
+        } else if let Err(error) =
+            connection
+                .socket
+                .watch(&self.poll, Source::Connection(id.index).pack(), reads)
+        {
             warn!("epoll: {error}: a connection is closed");
             self.close(id);
         }
@@ -257,12 +260,12 @@ impl Loop {
         match send(&*socket, output.piece(), SEND) {
             Ok(size) => output.advance(size),
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => socket.broken = true,
+            Err(_) => connection.is_broken = true,
         }
-        if output.is_empty() || socket.broken {
+        if output.is_empty() || connection.is_broken {
             self.core.sent_apart(id, output);
         } else {
-            socket.sending = Some(output);
+            connection.socket.sending = Some(output);
         }
         self.core.note(id);
     }
@@ -368,12 +371,7 @@ impl Loop {
                 }
                 Received::Datagrams => turn.readable(id),
                 Received::End => turn.ended(id),
-                Received::Broken => {
-                    if let Some(socket) = turn.socket(id) {
-                        socket.broken = true;
-                    }
-                    turn.failed(id);
-                }
+                Received::Broken => turn.failed(id),
             }
         }
         turn.resume();

@@ -15,8 +15,6 @@ pub(super) struct Socket {
     fd: OwnedFd,
     /// Output that waits for the client to read.
     pub(super) sending: Option<Output>,
-    /// Sending or receiving has failed: nothing more can be said.
-    pub(super) broken: bool,
     /// The core reads and writes datagrams here, and the loop says when there are some.
     pub(super) has_datagrams: bool,
     /// What is sent is sealed first: nothing goes past the output.
@@ -30,7 +28,6 @@ impl Socket {
         Socket {
             fd,
             sending: None,
-            broken: false,
             has_datagrams: false,
             is_sealed: false,
             watched: EventFlags::empty(),
@@ -81,7 +78,7 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken || self.has_datagrams || self.is_sealed {
+        if self.sending.is_some() || self.has_datagrams || self.is_sealed {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)

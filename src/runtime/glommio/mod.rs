@@ -229,12 +229,7 @@ impl State {
                 Received::Bytes { slot, size } => turn.received(id, &inbox[slot * RECEIVE_SIZE..][..size]),
                 Received::Datagrams => turn.readable(id),
                 Received::End => turn.ended(id),
-                Received::Broken => {
-                    if let Some(socket) = turn.socket(id) {
-                        socket.broken = true;
-                    }
-                    turn.failed(id);
-                }
+                Received::Broken => turn.failed(id),
             }
         }
         turn.resume();
@@ -274,8 +269,7 @@ impl State {
         let Some(connection) = self.core.connection(id) else {
             return;
         };
-        let may_send = !connection.socket.broken && connection.socket.sending.is_none();
-        if may_send && connection.output().is_some() {
+        if connection.socket.sending.is_none() && connection.output().is_some() {
             let output = connection.take_output();
             connection.socket.sending = Some(output);
             self.send_on(id);
@@ -288,7 +282,7 @@ impl State {
         let socket = &connection.socket;
         let is_sending = socket.sending.is_some() || connection.output().is_some();
         let has_more = socket.sending.is_none() && connection.has_unsealed();
-        if socket.broken || plan == Plan::Close && !is_sending {
+        if connection.is_broken || plan == Plan::Close && !is_sending {
             drop(self.core.close(id));
             // A descriptor is free again: the listeners may find one now.
             self.is_starved = false;
@@ -315,10 +309,10 @@ impl State {
         match outcome {
             Poll::Ready(Ok(size)) => output.advance(size),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Poll::Ready(Err(_)) => socket.broken = true,
+            Poll::Ready(Err(_)) => connection.is_broken = true,
             Poll::Pending => {}
         }
-        if output.is_empty() || socket.broken {
+        if output.is_empty() || connection.is_broken {
             self.core.sent_apart(id, output);
             return;
         }

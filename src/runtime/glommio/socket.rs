@@ -28,8 +28,6 @@ pub(super) struct Socket {
     reads: bool,
     /// Output on its way. Invariant: nothing else is sent while it is there.
     pub(super) sending: Option<Output>,
-    /// Sending or receiving has failed: nothing more can be said.
-    pub(super) broken: bool,
     /// What is sent is sealed first: nothing goes past the output.
     is_sealed: bool,
 }
@@ -49,7 +47,6 @@ impl Socket {
             task: None,
             reads: false,
             sending: None,
-            broken: false,
             is_sealed,
         }
     }
@@ -136,7 +133,7 @@ impl AsFd for Socket {
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
         let is_stream = matches!(self.wire, Kind::Stream(_));
-        if self.sending.is_some() || self.broken || self.is_sealed || !is_stream {
+        if self.sending.is_some() || self.is_sealed || !is_stream {
             return 0;
         }
         send_pieces(self.as_fd(), pieces)

@@ -134,7 +134,7 @@ impl Loop {
         };
         let plan = connection.plan();
         let socket = &connection.socket;
-        let output = connection.output().filter(|_| !socket.broken);
+        let output = connection.output();
         let has_output = output.is_some();
         if let Some(output) = output.filter(|_| socket.sending.is_none()) {
             if !output.is_plain() {
@@ -154,7 +154,7 @@ impl Loop {
         }
         let is_sending = has_output || socket.sending.is_some();
         match plan {
-            _ if socket.broken => self.close(id),
+            _ if connection.is_broken => self.close(id),
             Plan::Read => self.read(id),
             Plan::Hold => self.stop_reading(id),
             // What is under way goes first; its end brings us here again.
@@ -362,7 +362,7 @@ impl Loop {
 
     fn broken(&mut self, id: ConnectionId) {
         if let Some(connection) = self.core.connection(id) {
-            connection.socket.broken = true;
+            connection.is_broken = true;
             self.core.note(id);
         }
     }
@@ -421,7 +421,7 @@ impl Loop {
                     self.go_on_sending(id);
                 }
                 (_, Some(connection)) => {
-                    connection.socket.broken = true;
+                    connection.is_broken = true;
                     self.sent_later(id);
                 }
                 (_, None) => {}
@@ -494,11 +494,6 @@ fn received(
         1.. => {}
         // No buffer was free, or we stopped it ourselves.
         _ if result == -libc::ENOBUFS || result == -libc::ECANCELED => {}
-        _ => {
-            if let Some(socket) = turn.socket(id) {
-                socket.broken = true;
-            }
-            turn.failed(id);
-        }
+        _ => turn.failed(id),
     }
 }

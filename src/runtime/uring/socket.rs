@@ -22,8 +22,6 @@ pub(super) struct Socket {
     /// Output that the kernel sends in its own time, piece by piece: because the client is slow to read it, or because
     /// there are pages in it. Neither dropped nor written to while the kernel reads a piece.
     pub(super) sending: Option<Output>,
-    /// Sending or receiving has failed: nothing more can be said.
-    pub(super) broken: bool,
     /// Both directions have been shut down.
     pub(super) shut: bool,
     /// The core reads and writes datagrams here, and the loop says when there are some.
@@ -40,7 +38,6 @@ impl Socket {
             cancelling: false,
             has_taken: false,
             sending: None,
-            broken: false,
             shut: false,
             has_datagrams: false,
             is_sealed: false,
@@ -83,7 +80,7 @@ impl AsFd for Socket {
 
 impl Wire for Socket {
     fn send_now(&mut self, pieces: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() || self.broken || self.has_datagrams || self.is_sealed {
+        if self.sending.is_some() || self.has_datagrams || self.is_sealed {
             return 0;
         }
         send_pieces(self.fd.as_fd(), pieces)
