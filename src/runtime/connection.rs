@@ -18,8 +18,6 @@ pub struct Connection<S> {
     pub(super) peer: Peer,
     /// The client has sent all it will.
     pub ended: bool,
-    /// Receiving has failed.
-    pub(super) has_failed: bool,
     /// Sending or receiving has failed. Nothing more is served, whatever has come, and nothing more can be said.
     pub is_broken: bool,
     /// It is closed because nothing was asked for too long.
@@ -70,7 +68,6 @@ impl<S: AsFd> Connection<S> {
             socket,
             peer,
             ended: false,
-            has_failed: false,
             is_broken: false,
             was_silent: false,
             is_noted: false,
@@ -89,6 +86,10 @@ impl<S: AsFd> Connection<S> {
     /// Nobody is served any more, and what is left is to close it.
     pub(super) fn is_over(&self) -> bool {
         self.is_cut || self.is_broken
+    }
+
+    fn has_broken_tls(&self) -> bool {
+        self.tls.as_deref().is_some_and(Tls::has_failed)
     }
 
     /// What the loop may send now, if there is anything.
@@ -143,7 +144,6 @@ impl<S: AsFd> Connection<S> {
     pub(super) fn cut(&mut self, buffers: &mut Buffers) {
         self.is_cut = true;
         self.ended = true;
-        self.has_failed = true;
         self.session.close(buffers);
         self.tls = None;
         // A socket that the client has closed already has nothing to shut down.
@@ -165,7 +165,7 @@ impl<S: AsFd> Connection<S> {
         match self.session.close_reason() {
             Some(reason) => reason,
             None if self.was_silent => CloseReason::IdleTimeout,
-            None if self.ended && !self.has_failed && !self.is_broken => CloseReason::Normal,
+            None if self.ended && !self.is_over() && !self.has_broken_tls() => CloseReason::Normal,
             None => CloseReason::Error,
         }
     }

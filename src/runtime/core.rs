@@ -613,7 +613,6 @@ impl<S: Wire + AsFd> Turn<'_, S> {
         });
         self.counters.add(&counts);
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.has_failed |= tls.has_failed();
             if !had_met && tls.has_met() {
                 acknowledge(&connection.socket);
             }
