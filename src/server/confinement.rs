@@ -71,25 +71,48 @@ impl Confinement {
                 "-o drop_privileges: not with --io glommio, whose system calls are not listed".to_owned(),
             );
         }
-        let program = self.program(duty);
-        let applied = program.and_then(|program| apply_filter(&program));
+        let programs = self.programs(duty);
+        let applied =
+            programs.and_then(|programs| programs.iter().try_for_each(|program| apply_filter(program)));
         applied.map_err(|error| format!("-o drop_privileges: {error}"))
     }
 
-    fn program(&self, duty: Duty) -> Result<BpfProgram, seccompiler::Error> {
+    /// The filters of a thread. Of what they say of a call the kernel does the severest.
+    fn programs(&self, duty: Duty) -> Result<Vec<BpfProgram>, seccompiler::Error> {
         let machine = std::env::consts::ARCH.try_into()?;
-        let filter = SeccompFilter::new(
-            self.allowed(duty).0,
+        let program = |calls: Allowed, others, these| -> Result<BpfProgram, seccompiler::Error> {
+            let filter = SeccompFilter::new(calls.0, others, these, machine);
+            Ok(filter.and_then(BpfProgram::try_from)?)
+        };
+        let mut programs = Vec::new();
+        if !self.reads_files(duty) {
+            let mut refused = Allowed::default();
+            refused.calls(&[libc::SYS_openat]);
+            let refuse = SeccompAction::Errno(libc::EACCES as u32);
+            programs.push(program(refused, SeccompAction::Allow, refuse)?);
+        }
+        programs.push(program(
+            self.allowed(duty),
             SeccompAction::KillProcess,
             SeccompAction::Allow,
-            machine,
-        );
-        Ok(filter.and_then(BpfProgram::try_from)?)
+        )?);
+        Ok(programs)
+    }
+
+    fn reads_files(&self, duty: Duty) -> bool {
+        match duty {
+            Duty::Core => self.refreshes_certificates,
+            Duty::Main | Duty::Fleet => true,
+            Duty::Ticker => false,
+        }
     }
 
     fn allowed(&self, duty: Duty) -> Allowed {
         let mut allowed = Allowed::default();
         allowed.what_every_thread_needs();
+        if self.reads_files(duty) {
+            allowed.calls(READ_FILES);
+        }
         match duty {
             Duty::Core => {
                 allowed.calls(SERVE_CLIENTS);
@@ -103,9 +126,6 @@ impl Confinement {
                     #[cfg(feature = "glommio")]
                     Kind::Glommio => &[],
                 });
-                if self.refreshes_certificates {
-                    allowed.reading_of_files();
-                }
                 if self.obeys_shutdown {
                     for signal in [libc::SIGINT, libc::SIGUSR1] {
                         allowed.call(libc::SYS_kill, [is_own_process(0), is(1, signal)]);
@@ -115,14 +135,12 @@ impl Confinement {
             Duty::Main => {
                 // A signal has come: its handler has said so through a pair of sockets.
                 allowed.calls(&[libc::SYS_recvfrom]);
-                allowed.reading_of_files();
                 if self.removes_pid_file {
                     allowed.calls(REMOVE_FILE);
                 }
             }
             Duty::Ticker => {}
             Duty::Fleet => {
-                allowed.reading_of_files();
                 allowed.calls(EPOLL);
                 allowed.calls(ASK_OTHERS);
                 for family in [libc::AF_INET, libc::AF_INET6] {
@@ -204,7 +222,7 @@ const EPOLL: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const EPOLL: &[i64] = &[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 
-/// With `openat`, of which only reading is allowed.
+/// With `openat`, of which everybody may try to read.
 #[cfg(target_arch = "x86_64")]
 const READ_FILES: &[i64] = &[
     libc::SYS_statx,
@@ -266,10 +284,8 @@ impl Allowed {
         // A panic ends the process by a signal of its own.
         let abort = [is_own_process(0), is(2, libc::SIGABRT)];
         self.call(libc::SYS_tgkill, abort);
-    }
-
-    fn reading_of_files(&mut self) {
-        self.calls(READ_FILES);
+        // Only to read, and refused where no files are read: when a heap shrinks, glibc looks how the kernel hands out
+        // memory, and takes a refusal for the usual way.
         const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
         self.call(libc::SYS_openat, [has_none_of(2, WRITING)]);
     }
@@ -322,8 +338,9 @@ mod tests {
     }
 
     /// What the child of `what_is_forbidden_ends_the_process` does.
-    const ATTEMPTS: [&str; 6] = [
+    const ATTEMPTS: [&str; 7] = [
         "nothing",
+        "open for reading",
         "execve",
         "socket",
         "open for writing",
@@ -335,6 +352,10 @@ mod tests {
         match what {
             "execve" => drop(std::process::Command::new("true").status()),
             "socket" => drop(std::os::unix::net::UnixDatagram::unbound()),
+            "open for reading" => {
+                let refused = std::fs::File::open("/dev/null").expect_err("it is no file of ours");
+                assert_eq!(std::io::ErrorKind::PermissionDenied, refused.kind());
+            }
             "open for writing" => drop(std::fs::File::create("/dev/null")),
             "thread" => drop(std::thread::Builder::new().spawn(|| ())),
             "signal" => {
@@ -349,7 +370,7 @@ mod tests {
     #[test]
     fn a_confined_child() {
         if let Ok(what) = std::env::var("CONFINED_CHILD") {
-            let confinement = all()[1];
+            let confinement = all()[usize::from(what == "nothing")];
             confinement.confine(Duty::Core).expect("a filter");
             attempt(&what);
         }
@@ -362,9 +383,10 @@ mod tests {
             let mut child = std::process::Command::new(std::env::current_exe().expect("this program"));
             child.args(["--exact", "server::confinement::tests::a_confined_child"]);
             let output = child.env("CONFINED_CHILD", what).output().expect("the child");
-            let want = (what != "nothing").then_some(libc::SIGSYS);
+            let goes_on = matches!(what, "nothing" | "open for reading");
+            let want = (!goes_on).then_some(libc::SIGSYS);
             assert_eq!(want, output.status.signal(), "{what}: {output:?}");
-            assert_eq!(what == "nothing", output.status.success(), "{what}");
+            assert_eq!(goes_on, output.status.success(), "{what}: {output:?}");
         }
     }
 
@@ -372,8 +394,9 @@ mod tests {
     fn every_filter_can_be_compiled() {
         for confinement in all() {
             for duty in DUTIES {
-                let program = confinement.program(duty).expect("a program");
-                assert!(program.len() < 512, "{duty:?} has {}", program.len());
+                for program in confinement.programs(duty).expect("programs") {
+                    assert!(program.len() < 512, "{duty:?} has {}", program.len());
+                }
             }
         }
     }
@@ -409,7 +432,12 @@ mod tests {
                 }
                 let reaches_out = allowed.contains_key(&libc::SYS_connect);
                 assert_eq!(duty == Duty::Fleet, reaches_out, "{duty:?} connects");
-                for with_conditions in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_fcntl] {
+                for with_conditions in [
+                    libc::SYS_mmap,
+                    libc::SYS_mprotect,
+                    libc::SYS_fcntl,
+                    libc::SYS_openat,
+                ] {
                     assert!(!allowed[&with_conditions].is_empty(), "{duty:?}");
                 }
             }

@@ -137,7 +137,7 @@ fn end_under_load() -> Duration {
         let mut observer = server.connect();
         while observer.stat("cmd_set") < 20_000 {}
         let (status, took) = server.stop(Signal::TERM);
-        assert_eq!(Some(0), status.code());
+        assert_eq!(Some(0), status.code(), "{status}");
         took
     })
 }
