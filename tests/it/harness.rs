@@ -221,9 +221,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let ended = self.process.try_wait();
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
+            if let Ok(Some(status)) = ended {
+                eprintln!("server: had ended by itself, {status}");
+            }
             let said = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
             let tail: Vec<&str> = said.lines().rev().take(20).collect();
             for line in tail.iter().rev() {

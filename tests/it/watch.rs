@@ -513,7 +513,7 @@ fn what_is_left_out_is_said() {
         while client.stat("log_watcher_skipped") < 20_000 {
             client.check_bytes(batch.as_bytes(), "END\r\n".repeat(500).as_bytes());
             asked += 500;
-            assert!(began.elapsed() < DEADLINE, "a slow watcher holds up others");
+            assert!(began.elapsed() < 3 * DEADLINE, "a slow watcher holds up others");
         }
         let grown = server.memory("VmRSS").saturating_sub(before);
         assert!(grown < 8 << 20, "{grown} bytes more for {asked} lines");

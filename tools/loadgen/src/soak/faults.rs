@@ -218,7 +218,17 @@ impl Culprit<'_> {
             // Beneath the conversation: nobody will understand what is left.
             let mut spoon = [0; 2000];
             while Instant::now() < until && !self.reach.ledger.is_stopping() {
-                let size = (&socket).read(&mut spoon);
+                let mut size = (&socket).read(&mut spoon);
+                if size
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+                {
+                    // A flush may have left so little that all has been read. Then the next answer comes; if something
+                    // was still due, that has had its time.
+                    talk.write(&asks[0]);
+                    talk.send().map_err(|error| at(error, "asking once more"))?;
+                    size = (&socket).read(&mut spoon);
+                }
                 if size.map_err(|error| at(error, "reading by spoonfuls"))? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
