@@ -1,8 +1,9 @@
 //! `-o drop_privileges`: what each thread may still ask of the kernel, once it serves.
 //!
-//! Every thread gets a filter of system calls of its own, for what it does, when it has set up what it needs. Filters
+//! Every thread gets filters of system calls of its own, for what it does, when it has set up what it needs. Filters
 //! are for life. A call that is not on the list ends the process with SIGSYS, and the kernel's log has its number:
-//! `audit: type=1326 ... comm="core 0" ... sig=31 ... syscall=59`. The lists were made by tracing servers on either
+//! `audit: type=1326 ... comm="core 0" ... sig=31 ... syscall=59`. Only to open a file for reading is refused instead,
+//! where no files are read. The lists were made by tracing servers on either
 //! event loop through everything that tests ask of them; docs/design/10-confinement.md says how, and what was weighed.
 //!
 //! What io_uring is asked for, no filter of system calls sees: the rings have their own list (`runtime::uring`).
@@ -80,13 +81,13 @@ impl Confinement {
     /// The filters of a thread. Of what they say of a call the kernel does the severest.
     fn programs(&self, duty: Duty) -> Result<Vec<BpfProgram>, seccompiler::Error> {
         let machine = std::env::consts::ARCH.try_into()?;
-        let program = |calls: Allowed, others, these| -> Result<BpfProgram, seccompiler::Error> {
+        let program = |calls: Calls, others, these| -> Result<BpfProgram, seccompiler::Error> {
             let filter = SeccompFilter::new(calls.0, others, these, machine);
             Ok(filter.and_then(BpfProgram::try_from)?)
         };
         let mut programs = Vec::new();
         if !self.reads_files(duty) {
-            let mut refused = Allowed::default();
+            let mut refused = Calls::default();
             refused.calls(&[libc::SYS_openat]);
             let refuse = SeccompAction::Errno(libc::EACCES as u32);
             programs.push(program(refused, SeccompAction::Allow, refuse)?);
@@ -107,8 +108,8 @@ impl Confinement {
         }
     }
 
-    fn allowed(&self, duty: Duty) -> Allowed {
-        let mut allowed = Allowed::default();
+    fn allowed(&self, duty: Duty) -> Calls {
+        let mut allowed = Calls::default();
         allowed.what_every_thread_needs();
         if self.reads_files(duty) {
             allowed.calls(READ_FILES);
@@ -256,9 +257,9 @@ const ASK_OTHERS: &[i64] = &[
 
 /// System calls, each with the rules of which one must hold; with none it is allowed whatever its arguments.
 #[derive(Default)]
-struct Allowed(BTreeMap<i64, Vec<SeccompRule>>);
+struct Calls(BTreeMap<i64, Vec<SeccompRule>>);
 
-impl Allowed {
+impl Calls {
     /// Allows these, whatever their arguments.
     fn calls(&mut self, calls: &[i64]) {
         for &call in calls {

@@ -10,7 +10,7 @@ use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
 
 use crate::harness::{
-    Client, DEADLINE, Server, binary_under_test, connect_unix, nothing_within, scratch_folder, skip,
+    self, Client, DEADLINE, Server, binary_under_test, connect_unix, nothing_within, scratch_folder, skip,
 };
 use crate::statistics::stats;
 
@@ -22,10 +22,7 @@ fn value(all: &[(String, String)], name: &str) -> u64 {
 
 /// Asks for the general statistics until one of them is as wanted.
 fn until(client: &mut Client, name: &str, want: u64) {
-    let deadline = Instant::now() + DEADLINE;
-    while client.stat(name) != want {
-        assert!(Instant::now() < deadline, "{name} is never {want}");
-    }
+    harness::until(&format!("{name} is {want}"), || client.stat(name) == want);
 }
 
 #[test]
