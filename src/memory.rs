@@ -90,7 +90,8 @@ pub struct Pool {
     pages_asked: AtomicUsize,
     /// What items keep, whatever else wants memory: a quarter of what they had at the start.
     pages_min: usize,
-    /// Pages outside the pool. Invariant: `taken + idle.count == made`, and `made` grows only up to `pages_max`.
+    /// Pages outside the pool. Invariant: `taken + idle.count == made`, and `made` grows only up to `pages_max`, but for
+    /// what is borrowed.
     taken: AtomicUsize,
     made: AtomicUsize,
     budget: Budget,
@@ -101,8 +102,8 @@ pub struct Pool {
     idle: Mutex<Idle>,
     /// Pages that shards have opened for items, ever: the time in which pages grow old.
     opened: AtomicU32,
-    /// The sum of the ages at which the shards empty their pages, each shard's as it last told.
-    ages: AtomicU64,
+    /// The sums of the ages that the shards told last: of their oldest page of probation, and of main.
+    ages: [AtomicU64; 2],
     /// Set when a store was refused for want of memory, cleared when memory is freed. Only servers that refuse
     /// instead of evicting (`-M`) read it: in between they refuse every store that needs memory, in every shard,
     /// as one budget would.
@@ -174,7 +175,7 @@ impl Pool {
             promised: AtomicUsize::new(0),
             idle: Mutex::default(),
             opened: AtomicU32::new(0),
-            ages: AtomicU64::new(0),
+            ages: Default::default(),
             refusing: AtomicBool::new(false),
             has_excess: AtomicBool::new(false),
         }
@@ -199,7 +200,21 @@ impl Pool {
     /// A page with any content, or `None` when the budget is spent, but for what is promised, or when the system has
     /// no more memory: then items have to go, as with a smaller budget.
     pub fn take(&self) -> Option<Page> {
-        self.take_beyond(self.promised.load(Ordering::Relaxed))
+        self.take_leaving(0)
+    }
+
+    /// The same, if that leaves so many pages free.
+    pub(crate) fn take_leaving(&self, pages: usize) -> Option<Page> {
+        self.take_beyond(self.promised.load(Ordering::Relaxed) + pages)
+    }
+
+    /// A page for somebody who is about to give one back. While more are taken than a lowered budget allows, he gets one
+    /// all the same.
+    pub(crate) fn borrow(&self) -> Option<Page> {
+        match self.is_over_budget() {
+            false => self.take(),
+            true => self.take_from(&mut self.idle()),
+        }
     }
 
     /// A page for a shard to which pages are promised.
@@ -218,13 +233,17 @@ impl Pool {
 
     fn take_beyond(&self, kept: usize) -> Option<Page> {
         let mut idle = self.idle();
-        let taken = self.taken.load(Ordering::Relaxed);
-        if taken + kept >= self.pages_max() {
-            return None;
+        match self.pages_taken() + kept < self.pages_max() {
+            true => self.take_from(&mut idle),
+            false => None,
         }
+    }
+
+    fn take_from(&self, idle: &mut Idle) -> Option<Page> {
+        let taken = self.pages_taken();
         let page = match idle.pop() {
             Some(page) => page,
-            None => self.make(&mut idle, taken)?,
+            None => self.make(idle, taken)?,
         };
         self.taken.store(taken + 1, Ordering::Relaxed);
         Some(page)
@@ -319,6 +338,11 @@ impl Pool {
         self.made.load(Ordering::Relaxed)
     }
 
+    /// Pages that are kept for the next who asks. They may change hands while the caller reads this.
+    pub fn pages_idle(&self) -> usize {
+        self.pages_made().saturating_sub(self.pages_taken())
+    }
+
     fn pages_min(&self) -> usize {
         self.pages_min.min(self.pages_asked.load(Ordering::Relaxed))
     }
@@ -373,12 +397,7 @@ impl Pool {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Whether the next `take` would fail, as far as one can know without the lock.
-    pub fn is_exhausted(&self) -> bool {
-        self.pages_taken() + self.promised.load(Ordering::Relaxed) >= self.pages_max()
-    }
-
-    /// Pages that the next shards to ask would get.
+    /// Pages that the next shards to ask would get, as far as one can know without the lock.
     pub(crate) fn pages_free(&self) -> usize {
         let taken = self.pages_taken() + self.promised.load(Ordering::Relaxed);
         self.pages_max().saturating_sub(taken)
@@ -394,15 +413,17 @@ impl Pool {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// A shard that told one age tells another.
-    pub(crate) fn change_age(&self, from: u32, to: u32) {
-        let difference = u64::from(to).wrapping_sub(u64::from(from));
-        self.ages.fetch_add(difference, Ordering::Relaxed);
+    /// A shard that told these ages, of probation and of main, tells others.
+    pub(crate) fn change_ages(&self, from: [u32; 2], to: [u32; 2]) {
+        for (sum, (from, to)) in self.ages.iter().zip(from.into_iter().zip(to)) {
+            let difference = u64::from(to).wrapping_sub(u64::from(from));
+            sum.fetch_add(difference, Ordering::Relaxed);
+        }
     }
 
-    /// The sum of what the shards told.
-    pub(crate) fn ages(&self) -> u64 {
-        self.ages.load(Ordering::Relaxed)
+    /// The sums of what the shards told, of probation and of main.
+    pub(crate) fn ages(&self) -> [u64; 2] {
+        self.ages.each_ref().map(|sum| sum.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_refusing(&self) -> bool {
@@ -448,7 +469,7 @@ mod tests {
         assert_eq!(pool.pages_max(), 3);
         let pages: Vec<Page> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!((pages.len(), pool.pages_taken()), (3, 3));
-        assert!(pool.is_exhausted());
+        assert_eq!(pool.pages_free(), 0);
         let address = pages[2].as_ptr();
         let mut pages = pages.into_iter();
         pool.give_all(pages.by_ref().take(2));

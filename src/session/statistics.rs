@@ -226,7 +226,7 @@ pub fn general(totals: &Totals, facts: &Facts, now: Now, mut line: impl FnMut(&[
     say("bytes", &shard.bytes);
     say("curr_items", &shard.curr_items);
     say("total_items", &shard.total_items);
-    say("slab_global_page_pool", &shard.pages_spare);
+    say("slab_global_page_pool", &shard.pages_idle);
     say("expired_unfetched", &shard.expired_unfetched);
     say("evicted_unfetched", &shard.evicted_unfetched);
     if lru_maintainer {

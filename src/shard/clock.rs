@@ -57,14 +57,16 @@ const SWEEP_PER_STORED_MAX: usize = 32;
 const FRUITLESS_PAGES_MAX: usize = 15;
 const _: () = assert!(FRUITLESS_PAGES_MAX < SWEEP_PER_STORED_MAX / 2);
 
-/// Chunks that a watched store into a shard whose reserve is full looks at, to forget one item for the one that comes.
-const CHUNKS_PER_FORGOTTEN_MAX: usize = 4;
+/// Chunks that a watched store looks at though enough pages are ready, to forget one item for the one that comes: more than
+/// a page has survivors, unless they are small.
+const CHUNKS_PER_FORGOTTEN_MAX: usize = 100;
 
 /// The part of probation that heavy items have, where there are others.
 const HEAVY_PART: usize = 4;
 
-/// Every so many-th item that nobody asked for passes probation all the same. So a scan that is longer than the
+/// Of the items that nobody asked for so many-th passes probation all the same. So a scan that is longer than the
 /// memory, and comes again and again, finds some of its items in main, which the others of the scan do not push out.
+/// Those of a class pass one after the other, as many as fill a page: single ones would leave most of theirs empty.
 const LUCKY_ONE_IN: u32 = 128;
 
 /// The page that the hand is at.
@@ -73,6 +75,13 @@ pub(super) struct Sweep {
     pub(super) page: PageNumber,
     /// The next chunk to judge.
     index: usize,
+}
+
+/// What came of judging a chunk.
+struct Swept {
+    cost: usize,
+    /// The page that was emptied by it.
+    page: Option<Page>,
 }
 
 /// Where the search for expired items is.
@@ -129,7 +138,7 @@ impl Shard {
         self.free_page().or_else(|| self.page_by_force(now))
     }
 
-    /// A page that costs items, or was meant for somebody else.
+    /// A page that costs items, or was meant for a large value.
     fn page_by_force(&mut self, now: Now) -> Option<Page> {
         self.sweep_for_page(now).or_else(|| self.take_from_hoard())
     }
@@ -139,43 +148,33 @@ impl Shard {
         if !self.slab.has_numbers() {
             return None;
         }
-        // The hand needs pages to copy to before it can free its first.
-        while self.spare.len() < self.spare_min()
-            && let Some(page) = self.take_from_pool()
-        {
-            self.spare.push(page);
-        }
-        if self.spare.len() > self.spare_min() {
-            return self.spare.pop();
-        }
-        self.take_from_pool()
-    }
-
-    fn take_from_pool(&mut self) -> Option<Page> {
-        let promised = self.counters.pages < self.pages_floor;
-        let page = if promised {
-            self.pool.take_promised()
-        } else if self.may_take() {
-            self.pool.take()
-        } else {
-            None
+        let is_promised = self.counters.pages < self.pages_floor;
+        let page = match is_promised {
+            true => self.pool.take_promised()?,
+            false => self.pool.take_leaving(self.pages_for_hands())?,
         };
-        if page.is_some() {
-            self.own_pages(self.counters.pages + 1);
+        self.own_pages(self.counters.pages + 1);
+        if !is_promised {
+            self.note_taken();
         }
-        page
+        Some(page)
     }
 
-    /// Whether the pool has no page for this shard.
+    /// Whether the pool has fewer pages ready than this shard wants it to have; half as many again while the hand is not done
+    /// with its page. What the shard is promised is ready. (Who watches what is forgotten sees none go for the hand's sake.)
+    fn is_sweep_due(&self) -> bool {
+        let wanted = self.pages_wanted();
+        let enough = match self.sweep.is_some() && self.evicted.is_none() {
+            true => wanted + wanted / 2,
+            false => wanted,
+        };
+        self.counters.pages >= self.pages_floor && self.pool.pages_free() < enough
+    }
+
+    /// Whether memory is full, though pages may be on their way from one shard to another.
     fn is_full(&self) -> bool {
-        self.counters.pages >= self.pages_floor && (self.pool.is_exhausted() || !self.may_take())
-    }
-
-    /// Whether the pages that the pool still has are on their way from one shard to another: memory is full, though
-    /// some shard finds a page. Twice as many as every shard may take ([`Shard::may_take`]), so that those who take
-    /// them forget as many items as they store.
-    fn is_nearly_full(&self) -> bool {
-        self.counters.pages >= self.pages_floor && self.pool.pages_free() <= 2 * self.settings.shards
+        let on_their_way = 2 * self.pages_wanted() + self.settings.shards;
+        self.counters.pages >= self.pages_floor && self.pool.pages_free() <= on_their_way
     }
 
     /// Counts the pages of this shard, and tells the pool how many it lacks to its floor.
@@ -185,24 +184,10 @@ impl Shard {
         self.counters.pages = pages;
     }
 
-    /// Pages that only the hand may use. Survivors of one page fill one other at most; a plain CLOCK needs a second,
-    /// because new items go to the same pages as survivors and may take their place.
-    pub(super) fn spare_min(&self) -> usize {
-        match (self.settings.evict, self.settings.eviction) {
-            (false, _) => 0,
-            (true, Eviction::Probation { .. }) => 1,
-            (true, Eviction::Clock) => 2,
-        }
-    }
-
-    /// Takes a page that nobody uses any more.
+    /// Gives back a page that this shard does not use any more.
     pub(super) fn recycle(&mut self, page: Page) {
-        if self.spare.len() < self.spare_max && !self.pool.is_over_budget() && !self.gives() {
-            self.spare.push(page);
-        } else {
-            self.own_pages(self.counters.pages - 1);
-            self.pool.give(page);
-        }
+        self.own_pages(self.counters.pages - 1);
+        self.pool.give(page);
     }
 
     /// Pages for a large value, however long it takes to free them: for values whose bytes are copied here anyway.
@@ -222,7 +207,7 @@ impl Shard {
     pub(super) fn gather_pages(&mut self, count: usize, now: Now) -> Result<Option<Vec<Page>>, NoMemory> {
         let free = self.pool.pages_max().saturating_sub(self.pool.pages_taken());
         let attainable = free + self.counters.pages as usize + self.hoard.pages.len();
-        if count > attainable.saturating_sub(self.spare_min())
+        if count > attainable.saturating_sub(self.pages_for_hands())
             || !self.settings.evict && self.pool.is_refusing()
         {
             self.release_hoard();
@@ -234,21 +219,24 @@ impl Shard {
             if cost == 0 {
                 return Ok(None);
             }
-            let spent = match self.free_page() {
-                Some(page) => {
-                    self.own_pages(self.counters.pages - 1);
-                    self.hoard.pages.push(page);
-                    FREE_PAGE_COST
-                }
+            let swept = match self.free_page() {
+                Some(page) => Swept {
+                    cost: FREE_PAGE_COST,
+                    page: Some(page),
+                },
                 None => match self.sweep(self.is_fruitless(), now) {
-                    Some(spent) => spent,
+                    Some(swept) => swept,
                     None => {
                         self.release_hoard();
                         return Err(NoMemory);
                     }
                 },
             };
-            cost = cost.saturating_sub(spent);
+            if let Some(page) = swept.page {
+                self.own_pages(self.counters.pages - 1);
+                self.hoard.pages.push(page);
+            }
+            cost = cost.saturating_sub(swept.cost);
         }
         let later = self.hoard.pages.split_off(count);
         Ok(Some(std::mem::replace(&mut self.hoard.pages, later)))
@@ -273,22 +261,23 @@ impl Shard {
         self.fruitless > self.pool.page_size() * FRUITLESS_PAGES_MAX
     }
 
-    /// Sweeps until there is a page beyond the hand's own.
+    /// Sweeps until there is a page: one that the hand has emptied, or that came free otherwise.
     fn sweep_for_page(&mut self, now: Now) -> Option<Page> {
         let mut cost = FOREGROUND_COST_MAX;
-        while self.spare.len() <= self.spare_min() {
-            let spent = self.sweep(cost == 0 || self.is_fruitless(), now)?;
-            cost = cost.saturating_sub(spent);
+        loop {
+            let swept = self.sweep(cost == 0 || self.is_fruitless(), now)?;
+            if let Some(page) = swept.page.or_else(|| self.free_page()) {
+                return Some(page);
+            }
+            cost = cost.saturating_sub(swept.cost);
         }
-        self.spare.pop()
     }
 
-    /// Sweeps in proportion to what a store takes, while the reserve is below its target. Then the hand rests: a page
-    /// that waits half empty under it would be half a page less for items.
+    /// Sweeps in proportion to what a store takes, while too few pages are ready, and if it can be on to the end of the hand's
+    /// page. Then the hand rests: a page that waits half empty under it would be half a page less for items.
     fn pay(&mut self, size: usize, now: Now) {
-        let is_full = self.is_full();
-        if !is_full || self.spare.len() >= self.spare_max {
-            if self.evicted.is_some() && (is_full || self.is_nearly_full()) {
+        if !self.is_sweep_due() {
+            if self.evicted.is_some() && self.is_full() {
                 self.forget_one(now);
             }
             return;
@@ -298,14 +287,14 @@ impl Shard {
             true => SWEEP_PER_STORED_MAX,
         };
         self.credit = (self.credit + size * rate).min(self.pool.page_size());
-        while self.spare.len() < self.spare_max {
+        while self.is_sweep_due() {
             let Some(page) = self.hand() else { return };
             let size = self.slab.classes.chunk_size(self.slab.page_class(page));
             if self.credit < size {
                 return;
             }
             self.credit -= size;
-            if self.sweep(self.is_fruitless(), now).is_none() {
+            if self.sweep_on(self.is_fruitless(), now).is_none() {
                 return;
             }
         }
@@ -317,7 +306,7 @@ impl Shard {
     fn forget_one(&mut self, now: Now) {
         let before = self.counters.evictions;
         for _ in 0..CHUNKS_PER_FORGOTTEN_MAX {
-            if self.sweep(self.is_fruitless(), now).is_none() || self.counters.evictions > before {
+            if self.sweep_on(self.is_fruitless(), now).is_none() || self.counters.evictions > before {
                 return;
             }
         }
@@ -332,15 +321,15 @@ impl Shard {
         if self.pool.has_excess() {
             self.pool.trim();
         }
-        self.note_idle_age();
+        self.note_ages();
         let mut cost = BACKGROUND_COST_MAX;
+        let before = self.counters.pages;
         let yields = |shard: &Shard| shard.counters.pages > shard.pages_floor && shard.pool.is_over_budget();
+        // Memory leaves this shard a page at a time, unless there is too much of it.
         while self.settings.evict
             && cost > 0
-            && (self.spare.len() < self.spare_max && self.is_full()
-                || (self.pool.is_over_budget() || self.is_to_give())
-                    && self.counters.pages > self.pages_floor)
-            && let Some(spent) = self.sweep(false, now)
+            && (self.counters.pages >= before && self.has_to_give() && self.is_sweep_due() || yields(self))
+            && let Some(spent) = self.sweep_on(false, now)
         {
             cost = cost.saturating_sub(spent);
         }
@@ -356,15 +345,9 @@ impl Shard {
         if !self.settings.evict || before <= self.pages_floor || !self.pool.is_over_budget() {
             return false;
         }
-        if self.spare.len() > self.spare_min()
-            && let Some(page) = self.spare.pop()
-        {
-            self.recycle(page);
-            return true;
-        }
         let mut cost = FOREGROUND_COST_MAX;
         while self.counters.pages >= before {
-            match self.sweep(cost == 0 || self.is_fruitless(), now) {
+            match self.sweep_on(cost == 0 || self.is_fruitless(), now) {
                 Some(spent) => cost = cost.saturating_sub(spent),
                 None => return false,
             }
@@ -378,8 +361,8 @@ impl Shard {
             return Some(sweep.page);
         }
         let page = self.oldest_page()?;
-        self.note_age(page);
         self.slab.detach_page(page);
+        self.note_ages();
         self.sweep = Some(Sweep { page, index: 0 });
         Some(page)
     }
@@ -413,8 +396,16 @@ impl Shard {
         first.or(second).or(third)
     }
 
-    /// Judges one chunk and returns what that cost; `None` when there is nothing to sweep. Forced, it spares nobody.
-    fn sweep(&mut self, forced: bool, now: Now) -> Option<usize> {
+    /// Judges one chunk and gives the page to the pool that is emptied by that. Returns the cost; `None` when there is
+    /// nothing to sweep.
+    fn sweep_on(&mut self, forced: bool, now: Now) -> Option<usize> {
+        let Swept { cost, page } = self.sweep(forced, now)?;
+        page.into_iter().for_each(|page| self.recycle(page));
+        Some(cost)
+    }
+
+    /// Judges one chunk; `None` when there is nothing to sweep. Forced, it spares nobody.
+    fn sweep(&mut self, forced: bool, now: Now) -> Option<Swept> {
         let page = self.hand()?;
         let mut cost = 1;
         let index = self.sweep.map_or(0, |sweep| sweep.index);
@@ -430,8 +421,8 @@ impl Shard {
             Some(None) => {}
             None => debug_assert!(self.slab.is_page_empty(page)),
         }
-        self.let_go_of_empty(page);
-        Some(cost)
+        let page = self.close_if_empty(page);
+        Some(Swept { cost, page })
     }
 
     /// Fetches what the hand will touch next: chunks one step before the places that their keys lead to.
@@ -446,17 +437,30 @@ impl Shard {
         }
     }
 
-    /// The hand is done with its page when that is empty.
-    fn let_go_of_empty(&mut self, page: PageNumber) {
+    /// The hand is done with its page when that is empty. Returns it, unless it is for what the hand had borrowed.
+    fn close_if_empty(&mut self, page: PageNumber) -> Option<Page> {
         if !self.slab.is_page_empty(page) {
-            return;
+            return None;
         }
         self.sweep = None;
         let page = self.slab.close_page(page);
-        self.recycle(page);
-        if self.spare.len() > self.spare_min() {
+        let page = match self.borrowed {
+            0 => {
+                if self.counters.pages > self.pages_floor {
+                    self.note_emptied();
+                }
+                Some(page)
+            }
+            _ => {
+                self.borrowed -= 1;
+                self.recycle(page);
+                None
+            }
+        };
+        if page.is_some() || self.pool.pages_free() > self.pages_for_hands() {
             self.fruitless = 0;
         }
+        page
     }
 
     /// Forgets an item or moves it on; returns what copying it cost.
@@ -479,7 +483,7 @@ impl Shard {
         let more = self.references_more(self.size(&self.slab.item(id)));
         let earned = match ring {
             Ring::Probation | Ring::Heavy => {
-                references >= self.settings.eviction.promote_at() + more || self.is_lucky()
+                references >= self.settings.eviction.promote_at() + more || self.is_lucky(id)
             }
             Ring::Main => references > more,
         } && self.idle_ring() != Some(ring);
@@ -526,13 +530,17 @@ impl Shard {
         0
     }
 
-    /// Whether this item of probation passes though nobody asked for it.
-    fn is_lucky(&mut self) -> bool {
-        self.luck = (self.luck + 1) % LUCKY_ONE_IN;
-        self.luck == 0
+    /// Whether this item of probation passes though nobody asked for it. None does while sizes shift: main would be judged by
+    /// the hits that it has.
+    fn is_lucky(&mut self, id: ItemId) -> bool {
+        let class = self.slab.class_of(id);
+        let per_page = self.slab.classes.chunks_per_page(class) as u32;
+        let unlucky = &mut self.unlucky[class.index()];
+        *unlucky = (*unlucky + 1) % (per_page * LUCKY_ONE_IN);
+        *unlucky >= per_page * (LUCKY_ONE_IN - 1) && !self.is_shifting()
     }
 
-    /// A chunk of main for an item that moves there, from the hand's own page if need be.
+    /// A chunk of main for an item that moves there, on a borrowed page if need be.
     fn chunk_for_survivor(&mut self, id: ItemId) -> Option<ItemId> {
         let class = self.slab.class_of(id);
         if let Some(to) = self.slab.take_chunk(class, Ring::Main) {
@@ -541,10 +549,9 @@ impl Shard {
         if !self.slab.has_numbers() {
             return None;
         }
-        let page = match self.spare.pop() {
-            Some(page) => page,
-            None => self.take_from_pool()?,
-        };
+        let page = self.pool.borrow()?;
+        self.own_pages(self.counters.pages + 1);
+        self.borrowed += 1;
         self.slab
             .open_page(page, class, Ring::Main, self.pool.open_page());
         self.slab.take_chunk(class, Ring::Main)
@@ -598,8 +605,10 @@ impl Shard {
         }
         self.slab.set_deadline_min(page, deadline_min);
         // The hand may have stopped at this page, and nobody may need a page for a long time.
-        if self.sweep.is_some_and(|sweep| sweep.page == page) {
-            self.let_go_of_empty(page);
+        if self.sweep.is_some_and(|sweep| sweep.page == page)
+            && let Some(page) = self.close_if_empty(page)
+        {
+            self.recycle(page);
         }
     }
 }

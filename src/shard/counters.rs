@@ -86,9 +86,9 @@ counters! {
         ghost_bytes,
         /// Pages that hold items or are about to.
         pages,
-        /// Of these, empty pages in reserve.
-        pages_spare,
         /// Of these, pages of large values.
         pages_large,
+        /// Empty pages in the pool of all shards: the first one says it.
+        pages_idle,
     }
 }

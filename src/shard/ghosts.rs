@@ -27,7 +27,11 @@ const EMPTY: u16 = 0;
 const BLOCK_SETS: usize = 256;
 
 /// Sets are so many that they can be halved a few times.
-const SETS_MULTIPLE: usize = 64;
+const SETS_MULTIPLE_MAX: usize = 64;
+
+/// For that, their number is rounded up by less than this part of it: keys that are remembered for longer than they should
+/// be cost misses, too.
+const ROUNDED_UP_PART: usize = 16;
 
 /// Pairs of sets that an insert merges while the memory is being halved.
 const MERGES_PER_INSERT: usize = 4;
@@ -50,11 +54,10 @@ impl Ghosts {
     /// with them, by at most a block per call. When it grows, most of what it held is not found any more, which is
     /// rare since a shard that evicts is full. Halving it, when items become larger, keeps the younger half.
     pub(super) fn insert(&mut self, hash: KeyHash, items: usize) {
-        let wanted = (items * 9 / 10).div_ceil(WAYS).max(1);
-        let rounded = match wanted > SETS_MULTIPLE {
-            true => wanted.next_multiple_of(SETS_MULTIPLE),
-            false => wanted,
-        };
+        let places = (items * 9 / 10).max(1);
+        let wanted = places.div_ceil(WAYS);
+        let multiple = 1 << (wanted / ROUNDED_UP_PART).max(1).ilog2();
+        let rounded = wanted.next_multiple_of(SETS_MULTIPLE_MAX.min(multiple));
         if wanted * CUT_AT < self.sets {
             (self.sets, self.merged) = (rounded, 0);
         } else if self.merged > 0 || wanted * 2 < self.sets {
@@ -78,6 +81,9 @@ impl Ghosts {
         let set = &mut self.blocks[block][index].0;
         set.copy_within(..WAYS - 1, 1);
         set[0] = fingerprint;
+        if wanted == 1 {
+            set[places.min(WAYS)..].fill(EMPTY);
+        }
     }
 
     /// Goes on making one set of two, the newest of both.

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Invariant: every chunk in use is an item that the table finds under its key, and the other way round; every page
-//! is in the slab, under a large value or its blocks, in reserve, or not this shard's. [`Shard::check`] verifies it.
+//! is in the slab, under a large value or its blocks, or not this shard's. [`Shard::check`] verifies it.
 
 mod bands;
 mod blocks;
@@ -50,7 +50,7 @@ pub use scan::{Glance, Seen};
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
-use crate::memory::{Account, Charge, Page, Pool};
+use crate::memory::{Account, Charge, Pool};
 use crate::time::{Deadline, Exptime, Now, Seconds};
 use bands::Busy;
 use classes::ClassId;
@@ -158,9 +158,6 @@ pub struct Shard {
     slab: Slab,
     larges: LargeValues,
     ghosts: Ghosts,
-    /// Empty pages in reserve. While the shard evicts, the last of them are the hand's, to copy survivors to.
-    spare: Vec<Page>,
-    spare_max: usize,
     /// Pages that the pool keeps for this shard, so that no shard starves because others were first.
     pages_floor: u64,
     /// Pages for a large value that is about to arrive; not counted among this shard's.
@@ -171,10 +168,12 @@ pub struct Shard {
     sweep: Option<Sweep>,
     /// Bytes that stores have paid for and the hand has not yet swept.
     credit: usize,
-    /// Bytes of chunks that survived since the hand last had a page to spare.
+    /// Pages that the hand took from the pool to copy survivors to, and has not made up for by emptying others.
+    borrowed: usize,
+    /// Bytes of chunks that survived since the hand last emptied a page beyond those, or while there was one for stores.
     fruitless: usize,
-    /// Items that nobody asked for since one was let out of probation all the same.
-    luck: u32,
+    /// By class: items that nobody asked for since the last of some that were let out of probation all the same.
+    unlucky: Vec<u32>,
     /// This shard's part in the trade of pages between shards.
     share: Share,
     crawl: Crawl,
@@ -199,10 +198,10 @@ pub struct Shard {
     evicted: Option<Box<EvictedList>>,
 }
 
-/// Pages that a shard is promised of its fair share.
+/// Pages that a shard is promised of its fair share: one for each ring, and where there are enough a quarter.
 fn floor(share: usize, shards: usize) -> u64 {
     if shards > 1 {
-        (share / 4).max(share.min(4)) as u64
+        (share / 4).max(share.min(2)) as u64
     } else {
         0
     }
@@ -218,23 +217,21 @@ impl Shard {
             hash_bytes: table.size() as u64,
             ..Counters::default()
         };
-        let mut shard = Shard {
+        let shard = Shard {
             settings: *settings,
             seed,
             table,
-            slab,
             larges: LargeValues::new(pool.page_size()),
             ghosts: Ghosts::default(),
-            spare: Vec::new(),
-            spare_max: 0,
             pages_floor: floor(pages, settings.shards),
             hoard: Hoard::default(),
             large_blocks: [0; Ring::COUNT],
             worth: Worth::default(),
             sweep: None,
             credit: 0,
+            borrowed: 0,
             fruitless: 0,
-            luck: 0,
+            unlucky: vec![0; slab.classes.count()],
             share: Share::default(),
             crawl: Crawl::default(),
             cas: settings.number as u64,
@@ -248,10 +245,10 @@ impl Shard {
             prefixes: Prefixes::default(),
             detail: settings.detail,
             evicted: None,
+            slab,
             pool,
         };
         shard.pool.change_promise(0, shard.pages_floor as usize);
-        shard.spare_max = shard.spare_min() + (pages / 256).clamp(1, 4);
         shard
     }
 
@@ -449,7 +446,10 @@ impl Shard {
 
     pub fn counters(&self) -> Counters {
         Counters {
-            pages_spare: self.spare.len() as u64,
+            pages_idle: match self.settings.number {
+                0 => self.pool.pages_idle() as u64,
+                _ => 0,
+            },
             pages_large: self.larges.pages() as u64,
             ..self.counters
         }
@@ -671,10 +671,9 @@ impl Shard {
         );
         assert_eq!(self.counters.bytes, bytes as u64);
         assert_eq!(self.counters.hash_bytes, self.table.size() as u64);
-        let pages = self.slab.pages_owned() + self.larges.pages() + self.spare.len();
+        let pages = self.slab.pages_owned() + self.larges.pages();
         assert_eq!(self.counters.pages, pages as u64);
         assert!(pages <= self.pool.pages_taken());
-        assert!(self.spare.len() <= self.spare_max);
     }
 }
 
@@ -685,7 +684,6 @@ impl Drop for Shard {
             .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
         self.leave_share();
         self.release_hoard();
-        self.pool.give_all(self.spare.drain(..));
         let larges = std::mem::replace(&mut self.larges, LargeValues::new(self.pool.page_size()));
         self.pool.give_all(larges.blocks.into_pages());
         self.pool.give_all(self.slab.take_pages());

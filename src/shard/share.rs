@@ -1,97 +1,165 @@
-//! Memory between shards: it goes, page by page, from where pages are emptied late to where they are emptied early.
+//! Memory between shards: it goes, page by page, from where pages grow old to where they do not.
 //!
-//! One hand over one memory would empty its pages in the order of their age, whosever they are. So shards compare the
-//! age at which their hands come to pages of main: each tells the pool its own, and the pool keeps the sum. A shard
-//! whose age is well above the others' gives a page that it empties to the pool instead of filling it again; while pages
-//! are scarce, only shards below the mean take one. So a shard with more items, larger ones, or ones that are asked for
-//! more, gets what it would have of one memory, and the hash of the keys punishes nobody.
+//! One hand over one memory would empty its pages in the order of their age, whosever they are. So shards compare the ages
+//! of the pages that their hands come to next, in probation and in main: each tells the pool its own, and the pool keeps
+//! the sums. Every page that is emptied goes to the pool, which has a few ready for the stores of all shards, and who sweeps
+//! when they become few decides who gives: a shard that is *older* than the mean sooner than others, a *younger* one later. So
+//! a shard with more items, larger ones, or ones that are asked for more, gets what it would have of one memory, and
+//! the hash of the keys punishes nobody.
+//!
+//! Older and younger is who is so in both rings. By the age of main alone there are many divisions to rest at: the larger a
+//! shard, the more ghosts it has and the faster its main turns over, so that under a scan one of two shards had five times
+//! the other's memory.
 //!
 //! Time is counted in pages opened, by all shards together: it stands still when nothing is stored, and no clock is
 //! needed.
-//!
-//! Slowly: a shard gives one page at most while each shard, on average, opens [`OPENED_PER_PAGE_GIVEN`].
 
-use super::Shard;
-use super::slab::{PageNumber, Ring};
+use super::slab::Ring;
+use super::{Eviction, Shard};
 
-/// A shard's age is well above the others' when it is more than this many times their mean. With a quarter above the mean of
-/// all instead, shards under a scan pass their memory to and fro.
-const WELL_ABOVE: u64 = 2;
+/// Pages that are ready for hands: as many as there are shards, but no larger a part of the memory.
+const PART_FOR_HANDS: usize = 128;
 
-/// A shard gives a page when each shard, on average, has opened so many since it gave the last.
-const OPENED_PER_PAGE_GIVEN: u32 = 16;
+/// Pages that are ready for stores: as many as there are shards, times this, but no larger a part of the memory.
+const READY_PER_SHARD_MAX: usize = 4;
+const PART_READY: usize = 256;
+
+/// A shard that is older gives a page when each shard, on average, has opened so many since it gave the last.
+const OPENED_PER_PAGE_GIVEN: usize = 2;
+
+/// What a shard owes, or is owed, at most.
+const OWED_MAX: i32 = 16;
+
+/// An age is told again when it differs from what was told last by more than this part of it.
+const AGE_PART_TOLD: u32 = 32;
+
+/// How a shard's ages compare with the mean of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seniority {
+    Younger,
+    Alike,
+    Older,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    /// What the pool was told last, and is in its sum: how many pages were opened, in all shards, from when a page of
-    /// main was opened until the hand comes to it.
-    age: u32,
-    /// How many pages were opened when this shard last gave one.
+    /// What the pool was told last, and is in its sums: of the oldest page of probation and of main, how many pages were
+    /// opened since, in all shards.
+    ages: [u32; 2],
+    /// How many pages were opened when this shard last emptied one though enough were ready.
     gave_at: u32,
+    /// Pages that it took of those that were to be ready, less those that it emptied since.
+    owed: i32,
 }
 
 impl Shard {
-    /// Tells the age of a page that the hand comes to.
-    pub(super) fn note_age(&mut self, page: PageNumber) {
-        if self.settings.shards > 1 && self.slab.page_ring(page) == Ring::Main {
-            let age = self.pool.pages_opened().wrapping_sub(self.slab.page_opened(page));
-            // Pages of classes that are opened seldom are older than their neighbours: no single one decides.
-            let age = ((u64::from(self.share.age) * 15 + u64::from(age)) / 16) as u32;
-            self.tell_age(age);
+    /// Tells the ages of the pages that the hand comes to next.
+    pub(super) fn note_ages(&mut self) {
+        if self.settings.shards == 1 {
+            return;
         }
-    }
-
-    /// Tells the age that the oldest page of main has already reached: the hand of a shard where nothing is stored
-    /// does not move.
-    pub(super) fn note_idle_age(&mut self) {
-        if self.settings.shards > 1
-            && self.sweep.is_none()
-            && let Some(page) = self.slab.oldest(Ring::Main)
-        {
-            let age = self.pool.pages_opened().wrapping_sub(self.slab.page_opened(page));
-            if age / 2 > self.share.age {
-                self.tell_age(age / 2);
+        let mut ages = [Ring::Probation, Ring::Main].map(|ring| match self.slab.oldest(ring) {
+            Some(page) => self.pool.pages_opened().wrapping_sub(self.slab.page_opened(page)),
+            None => 0,
+        });
+        // Who has nothing to give any more shall not make the others look young.
+        if self.counters.pages <= self.pages_floor {
+            let sums = self.pool.ages();
+            for (age, sum) in ages.iter_mut().zip(sums) {
+                *age = (*age).min((sum / self.settings.shards as u64) as u32);
             }
         }
-    }
-
-    fn tell_age(&mut self, age: u32) {
-        self.pool.change_age(self.share.age, age);
-        self.share.age = age;
-    }
-
-    /// Whether this shard may take a page beyond what it is promised: while pages are scarce, only if it empties
-    /// its own earlier than the mean.
-    pub(super) fn may_take(&self) -> bool {
-        let shards = self.settings.shards;
-        shards == 1
-            || self.pool.pages_free() > shards
-            || u64::from(self.share.age) * shards as u64 <= self.pool.ages()
-    }
-
-    /// Whether the next page that is emptied here is for another shard.
-    pub(super) fn is_to_give(&self) -> bool {
-        let shards = self.settings.shards as u64;
-        let others = self.pool.ages().saturating_sub(self.share.age.into());
-        shards > 1
-            && self.counters.pages > self.pages_floor
-            && u64::from(self.share.age) * (shards - 1) > others * WELL_ABOVE
-            && self.pool.is_exhausted()
-            && u64::from(self.pool.pages_opened().wrapping_sub(self.share.gave_at))
-                >= u64::from(OPENED_PER_PAGE_GIVEN) * shards
-    }
-
-    /// Decides that, and notes it.
-    pub(super) fn gives(&mut self) -> bool {
-        let gives = self.is_to_give();
-        if gives {
-            self.share.gave_at = self.pool.pages_opened();
+        let told = self.share.ages.iter().zip(&ages);
+        if told
+            .into_iter()
+            .any(|(&told, &age)| told.abs_diff(age) > told / AGE_PART_TOLD)
+        {
+            self.tell_ages(ages);
         }
-        gives
     }
 
-    /// Takes this shard's age out of the pool's sum.
+    fn tell_ages(&mut self, ages: [u32; 2]) {
+        self.pool.change_ages(self.share.ages, ages);
+        self.share.ages = ages;
+    }
+
+    fn seniority(&self) -> Seniority {
+        let [probation, main] = self
+            .share
+            .ages
+            .map(|age| u64::from(age) * self.settings.shards as u64);
+        let [sum_of_probation, sum_of_main] = self.pool.ages();
+        if probation < sum_of_probation && main < sum_of_main {
+            Seniority::Younger
+        } else if probation > sum_of_probation && main > sum_of_main {
+            Seniority::Older
+        } else {
+            Seniority::Alike
+        }
+    }
+
+    /// Free pages of the pool that stores leave to the hands, which copy survivors to them before they have emptied a page
+    /// themselves. Survivors of one page fill one other at most; a plain CLOCK needs a second, because new items go to the
+    /// same pages as survivors and may take their place.
+    pub(super) fn pages_for_hands(&self) -> usize {
+        let per_hand = match (self.settings.evict, self.settings.eviction) {
+            (false, _) => 0,
+            (true, Eviction::Probation { .. }) => 1,
+            (true, Eviction::Clock) => 2,
+        };
+        per_hand * (self.pool.pages_max() / PART_FOR_HANDS).clamp(1, self.settings.shards)
+    }
+
+    /// Free pages of the pool that are to be ready for hands and stores.
+    fn pages_ready(&self) -> usize {
+        let for_stores = self.pool.pages_max() / PART_READY;
+        self.pages_for_hands() + for_stores.clamp(1, self.settings.shards * READY_PER_SHARD_MAX)
+    }
+
+    /// Free pages of the pool below which this shard sweeps.
+    pub(super) fn pages_wanted(&self) -> usize {
+        match self.has_to_give() {
+            true if self.seniority() == Seniority::Older && self.may_give() => self.pages_ready() + 1,
+            true => self.pages_ready(),
+            // Whoever stores sees to it that there is one.
+            false => self.pages_for_hands() + 1,
+        }
+    }
+
+    /// Whether this shard is to empty pages for all, even though nothing is stored in it: because it owes some, or is older.
+    pub(super) fn has_to_give(&self) -> bool {
+        match self.seniority() {
+            _ if self.settings.shards == 1 => true,
+            Seniority::Older => self.may_give() || self.share.owed > 0,
+            Seniority::Alike | Seniority::Younger => self.share.owed > 0,
+        }
+    }
+
+    fn may_give(&self) -> bool {
+        let opened = self.pool.pages_opened().wrapping_sub(self.share.gave_at);
+        opened as usize >= OPENED_PER_PAGE_GIVEN * self.settings.shards
+    }
+
+    /// A page was taken from the free ones.
+    pub(super) fn note_taken(&mut self) {
+        let (free, ready) = (self.pool.pages_free(), self.pages_ready());
+        let is_given = self.seniority() == Seniority::Younger && free == ready;
+        if free <= ready && !is_given {
+            self.share.owed = (self.share.owed + 1).min(OWED_MAX);
+        }
+    }
+
+    /// A page was emptied here, and will be among the free ones.
+    pub(super) fn note_emptied(&mut self) {
+        if self.pool.pages_free() >= self.pages_ready() {
+            self.share.gave_at = self.pool.pages_opened();
+        } else {
+            self.share.owed = (self.share.owed - 1).max(-OWED_MAX);
+        }
+    }
+
+    /// Takes this shard's ages out of the pool's sums.
     pub(super) fn leave_share(&mut self) {
-        self.tell_age(0);
+        self.tell_ages([0; 2]);
     }
 }

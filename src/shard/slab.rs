@@ -435,10 +435,6 @@ impl Slab {
         self.slots[page.0 as usize].opened
     }
 
-    pub(super) fn page_ring(&self, page: PageNumber) -> Ring {
-        self.slots[page.0 as usize].ring
-    }
-
     pub(super) fn is_page_flushed(&self, page: PageNumber) -> bool {
         self.slots[page.0 as usize].epoch != self.epoch
     }

@@ -164,6 +164,11 @@ impl Shard {
         }
     }
 
+    /// Whether items of quite another size than those that are held come, or came lately.
+    pub(super) fn is_shifting(&self) -> bool {
+        self.worth.is_shift
+    }
+
     /// The ring that holds what nobody wants any more, if one does.
     pub(super) fn idle_ring(&self) -> Option<Ring> {
         self.worth.idle
