@@ -400,8 +400,18 @@ impl Shard {
     /// nothing to sweep.
     fn sweep_on(&mut self, forced: bool, now: Now) -> Option<usize> {
         let Swept { cost, page } = self.sweep(forced, now)?;
-        page.into_iter().for_each(|page| self.recycle(page));
+        if let Some(page) = page {
+            self.give_emptied(page);
+        }
         Some(cost)
+    }
+
+    /// Gives a page to the pool that the hand has emptied.
+    fn give_emptied(&mut self, page: Page) {
+        if self.counters.pages > self.pages_floor {
+            self.note_emptied();
+        }
+        self.recycle(page);
     }
 
     /// Judges one chunk; `None` when there is nothing to sweep. Forced, it spares nobody.
@@ -445,12 +455,7 @@ impl Shard {
         self.sweep = None;
         let page = self.slab.close_page(page);
         let page = match self.borrowed {
-            0 => {
-                if self.counters.pages > self.pages_floor {
-                    self.note_emptied();
-                }
-                Some(page)
-            }
+            0 => Some(page),
             _ => {
                 self.borrowed -= 1;
                 self.recycle(page);
@@ -608,7 +613,7 @@ impl Shard {
         if self.sweep.is_some_and(|sweep| sweep.page == page)
             && let Some(page) = self.close_if_empty(page)
         {
-            self.recycle(page);
+            self.give_emptied(page);
         }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! One hand over one memory would empty its pages in the order of their age, whosever they are. So shards compare the ages
 //! of the pages that their hands come to next, in probation and in main: each tells the pool its own, and the pool keeps
-//! the sums. Every page that is emptied goes to the pool, which has a few ready for the stores of all shards, and who sweeps
-//! when they become few decides who gives: a shard that is *older* than the mean sooner than others, a *younger* one later. So
-//! a shard with more items, larger ones, or ones that are asked for more, gets what it would have of one memory, and
-//! the hash of the keys punishes nobody.
+//! the sums. Empty pages belong to the pool, which has a few ready for the stores of all shards; who takes one of those
+//! owes one, and sweeps until he has made up for it. A shard that is *older* than the mean gives one more now and then, and
+//! a *younger* one takes that for nothing. So a shard with more items, larger ones, or ones that are asked for more, gets
+//! what it would have of one memory, and the hash of the keys punishes nobody.
 //!
 //! Older and younger is who is so in both rings. By the age of main alone there are many divisions to rest at: the larger a
 //! shard, the more ghosts it has and the faster its main turns over, so that under a scan one of two shards had five times
