@@ -118,26 +118,29 @@ impl Shard {
 
     /// Free pages of the pool below which this shard sweeps.
     pub(super) fn pages_wanted(&self) -> usize {
-        match self.has_to_give() {
-            true if self.seniority() == Seniority::Older && self.may_give() => self.pages_ready() + 1,
-            true => self.pages_ready(),
+        if self.gives() {
+            self.pages_ready() + 1
+        } else if self.owes() {
+            self.pages_ready()
+        } else {
             // Whoever stores sees to it that there is one.
-            false => self.pages_for_hands() + 1,
+            self.pages_for_hands() + 1
         }
     }
 
-    /// Whether this shard is to empty pages for all, even though nothing is stored in it: because it owes some, or is older.
+    /// Whether this shard is to empty pages for all, even though nothing is stored in it.
     pub(super) fn has_to_give(&self) -> bool {
-        match self.seniority() {
-            _ if self.settings.shards == 1 => true,
-            Seniority::Older => self.may_give() || self.share.owed > 0,
-            Seniority::Alike | Seniority::Younger => self.share.owed > 0,
-        }
+        self.owes() || self.gives()
     }
 
-    fn may_give(&self) -> bool {
+    fn owes(&self) -> bool {
+        self.share.owed > 0 || self.settings.shards == 1
+    }
+
+    fn gives(&self) -> bool {
         let opened = self.pool.pages_opened().wrapping_sub(self.share.gave_at);
         opened as usize >= OPENED_PER_PAGE_GIVEN * self.settings.shards
+            && self.seniority() == Seniority::Older
     }
 
     /// A page was taken from the free ones.
