@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use budget::Budget;
-use memmap2::MmapMut;
+use memmap2::{Advice, MmapMut};
 use region::{PART_SIZE, PARTS, Part};
 
 /// The bytes of one page.
@@ -30,6 +30,8 @@ enum Bytes {
     /// A page of [`MAPPED_SIZE_MIN`] or more is a mapping of its own, one piece with its neighbours for the kernel.
     /// Pages live for ever, and what the heap gets between them it could not join again when it is freed.
     Mapped(MmapMut),
+    /// A mapping that was filled with zeros as a whole.
+    Resident(MmapMut),
     /// With -L.
     Part(Part),
     Heap(Box<[u8]>),
@@ -53,6 +55,20 @@ impl Page {
         };
         Some(Page(bytes))
     }
+
+    /// Has the system fill the page with zeros where it has not yet: one call, in place of a fault for each of sixteen parts, and
+    /// a memory that is full has nothing left to grow by. For who writes to it bit by bit; who fills it at once does as much
+    /// by that.
+    pub(crate) fn make_resident(&mut self) {
+        match std::mem::replace(&mut self.0, Bytes::Heap(Box::default())) {
+            Bytes::Mapped(bytes) => {
+                // Where it is refused, by a kernel before 5.14, parts become resident when they are written to.
+                let _ = bytes.advise(Advice::PopulateWrite);
+                self.0 = Bytes::Resident(bytes);
+            }
+            other => self.0 = other,
+        }
+    }
 }
 
 impl Deref for Page {
@@ -60,7 +76,7 @@ impl Deref for Page {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Mapped(bytes) => bytes,
+            Bytes::Mapped(bytes) | Bytes::Resident(bytes) => bytes,
             Bytes::Part(part) => part.bytes(),
             Bytes::Heap(bytes) => bytes,
         }
@@ -70,7 +86,7 @@ impl Deref for Page {
 impl DerefMut for Page {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Bytes::Mapped(bytes) => bytes,
+            Bytes::Mapped(bytes) | Bytes::Resident(bytes) => bytes,
             Bytes::Part(part) => part.bytes_mut(),
             Bytes::Heap(bytes) => bytes,
         }

@@ -79,7 +79,8 @@ impl Blocks {
     }
 
     /// Adds a page, whose blocks are vacant.
-    pub(super) fn open_page(&mut self, page: Page) {
+    pub(super) fn open_page(&mut self, mut page: Page) {
+        page.make_resident();
         let number = self.numbers_free.pop().unwrap_or_else(|| {
             self.pages.push(Page::none());
             self.slots.push(Slot::default());

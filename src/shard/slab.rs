@@ -359,8 +359,9 @@ impl Slab {
     }
 
     /// Adds a page, as the newest of the ring. The next chunk of this class is taken from it.
-    pub(super) fn open_page(&mut self, page: Page, class: ClassId, ring: Ring, opened: u32) {
+    pub(super) fn open_page(&mut self, mut page: Page, class: ClassId, ring: Ring, opened: u32) {
         debug_assert_eq!(page.len(), self.page_size);
+        page.make_resident();
         self.usage[class.index()].pages += 1;
         let number = self.numbers_free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::vacant());

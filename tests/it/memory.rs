@@ -34,8 +34,7 @@ fn fill(client: &mut Client, round: usize, exptime: u32, bytes: usize) {
 }
 
 /// Filled, and emptied by a flush or by time, again and again: resident memory stays where the first filling left it.
-/// docs/BENCHMARKS.md holds a release build to 3 % over 100 rounds (`RINGCACHED_ROUNDS`); here a busy machine, where
-/// pages wander between the shards, gets 5.
+/// So it is after 100 rounds, too (`RINGCACHED_ROUNDS`).
 #[test]
 fn memory_stays_where_the_first_filling_left_it() {
     if testing_memcached() {
@@ -65,7 +64,7 @@ fn memory_stays_where_the_first_filling_left_it() {
     assert_eq!(0, client.stat("store_no_memory"));
     eprintln!("resident: {first} bytes when filled first, {most} at most later");
     assert!(first > bytes as u64, "it was full: {first}");
-    assert!(most <= first + first * 5 / 100, "{first} grew to {most}");
+    assert!(most <= first + first * 3 / 100, "{first} grew to {most}");
 }
 
 /// In a full memory whoever comes takes the place of another, however many shards there are: who watches evictions sees
