@@ -270,10 +270,11 @@ impl Shard {
             }
             None => {
                 let hash_of = |id| self.seed.hash(self.slab.item(id).key());
-                let grown = self
+                let changed = self
                     .table
                     .insert(hash, id, hash_of, |id| self.slab.prefetch_key(id));
-                self.counters.hash_bytes += grown as u64;
+                let size = &mut self.counters.hash_bytes;
+                *size = size.strict_add_signed(changed as i64);
             }
         }
         if let Some(number) = draft.large {

@@ -29,6 +29,9 @@ const FETCHED_AHEAD: usize = 16;
 /// A piece is cleared instead of grown if that gains one place in so many items: seldom enough.
 const MARKS_PART: usize = 32;
 
+/// A piece that has room for so many times its items gives the better part of it back: values have become larger.
+const SPARSE: usize = 8;
+
 pub(super) struct Table {
     /// A power of two of them.
     pieces: Box<[HashTable<ItemId>]>,
@@ -66,23 +69,24 @@ impl Table {
         });
     }
 
-    /// Adds an item whose key is not in the table, and returns by how many bytes the table grew. When its piece has no
-    /// room, `hash_of` hashes the keys of the items in it, each some time after `fetch` has fetched it.
+    /// Adds an item whose key is not in the table, and returns by how many bytes the table grew, or shrank. When its piece
+    /// has no room, or far too much, `hash_of` hashes the keys of the items in it, each some time after `fetch` has fetched
+    /// it.
     pub(super) fn insert(
         &mut self,
         hash: KeyHash,
         id: ItemId,
         hash_of: impl Fn(ItemId) -> KeyHash,
         fetch: impl Fn(ItemId),
-    ) -> usize {
+    ) -> isize {
         let piece = self.piece(hash);
         let piece = &mut self.pieces[piece];
         let size = piece.allocation_size();
-        if piece.len() == piece.capacity() {
-            make_room(piece, &hash_of, fetch);
+        if piece.len() == piece.capacity() || piece.len() < piece.capacity() / SPARSE {
+            fit(piece, &hash_of, fetch);
         }
         piece.insert_unique(hash.bits(), id, |&id| hash_of(id).bits());
-        piece.allocation_size() - size
+        piece.allocation_size() as isize - size as isize
     }
 
     /// The item `old`, which is in the table, now lies at `new`.
@@ -118,19 +122,21 @@ impl Table {
     }
 }
 
-/// Makes room in a piece: clears it of the marks that removed items leave, where that is enough to go on, and doubles
-/// it otherwise.
+/// Makes a piece as large as its items need: cuts one that is nearly empty, clears another of the marks that removed items
+/// leave, where that is enough to go on, and doubles it otherwise.
 ///
 /// Left to itself the piece would grow as soon as more than half of its places are items, and in a shard that forgets as
 /// much as it stores every piece would: 12.5 bytes per item instead of less than 9 in a full shard of items of 80 bytes.
 /// And it would wait for one item after the other, where here several are on their way.
 #[cold]
-fn make_room(piece: &mut HashTable<ItemId>, hash_of: &impl Fn(ItemId) -> KeyHash, fetch: impl Fn(ItemId)) {
+fn fit(piece: &mut HashTable<ItemId>, hash_of: &impl Fn(ItemId) -> KeyHash, fetch: impl Fn(ItemId)) {
     if piece.num_buckets() < BUCKETS_MIN {
         return;
     }
     let mut places = piece.num_buckets() / 8 * 7;
-    if piece.len() + piece.len() / MARKS_PART > places {
+    if piece.len() < piece.capacity() / SPARSE {
+        places = piece.len() * 2;
+    } else if piece.len() + piece.len() / MARKS_PART > places {
         places *= 2;
     }
     let ids: Vec<ItemId> = piece.drain().collect();
@@ -150,6 +156,7 @@ mod tests {
     use super::*;
     use crate::hash::KeySeed;
     use std::num::NonZeroU32;
+    use std::ops::Range;
 
     #[test]
     fn the_largest_piece_has_twice_the_smallests_keys() {
@@ -166,31 +173,45 @@ mod tests {
         assert!((last - 1.5).abs() < 0.05, "{last}");
     }
 
-    /// Items come and go, their number stays: so does the table.
+    fn hash_of(id: ItemId) -> KeyHash {
+        KeySeed::fixed(5).hash(&id.raw().get().to_le_bytes())
+    }
+
+    fn id(number: u32) -> ItemId {
+        ItemId::from_raw(NonZeroU32::new(number).expect("from 1"))
+    }
+
+    /// Items come, by number, and the oldest go so that `held` are left; returns the size of the table.
+    fn come_and_go(table: &mut Table, numbers: Range<u32>, held: u32) -> usize {
+        let mut size = table.size();
+        for number in numbers.clone() {
+            let changed = table.insert(hash_of(id(number)), id(number), hash_of, |_| ());
+            size = size.strict_add_signed(changed);
+            while table.count() > held as usize {
+                let oldest = id(number + 1 - table.count() as u32);
+                table.remove(hash_of(oldest), oldest);
+            }
+        }
+        assert_eq!((held as usize, size), (table.count(), table.size()));
+        for number in numbers.end - held..numbers.end {
+            let found = table.find(hash_of(id(number)), |other| other == id(number));
+            assert_eq!(Some(id(number)), found);
+        }
+        size
+    }
+
     #[test]
     fn a_table_does_not_grow_by_what_was_removed() {
-        let seed = KeySeed::fixed(5);
-        let hash_of = |id: ItemId| seed.hash(&id.raw().get().to_le_bytes());
-        let id = |number: u32| ItemId::from_raw(NonZeroU32::new(number).expect("from 1"));
         let mut table = Table::new(0);
-        let count = 1500;
-        let mut size = 0;
-        for number in 1..200_000 {
-            table.insert(hash_of(id(number)), id(number), hash_of, |_| ());
-            if number > count {
-                table.remove(hash_of(id(number - count)), id(number - count));
-            }
-            if number == count {
-                size = table.size();
-            }
-        }
-        assert_eq!((table.count(), table.size()), (count as usize, size));
-        for number in 200_000 - count..200_000 {
-            assert!(
-                table
-                    .find(hash_of(id(number)), |other| other == id(number))
-                    .is_some()
-            );
-        }
+        let size = come_and_go(&mut table, 1..1501, 1500);
+        assert_eq!(size, come_and_go(&mut table, 1501..200_000, 1500));
+    }
+
+    /// Values become larger, so there are fewer items.
+    #[test]
+    fn a_table_shrinks_with_the_number_of_its_items() {
+        let mut table = Table::new(16 << 20);
+        let size = come_and_go(&mut table, 1..200_000, 100_000);
+        assert!(come_and_go(&mut table, 200_000..220_000, 5000) < size / 4);
     }
 }
