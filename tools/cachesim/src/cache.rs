@@ -74,6 +74,38 @@ impl Book {
     }
 }
 
+/// Caches that have a fixed part of the objects each, by their hash: what dividing costs a policy.
+pub(crate) struct Divided(Vec<Book>);
+
+impl Divided {
+    /// A cache for each part of the capacity; `part` makes one.
+    pub(crate) fn new(capacity: u64, parts: u64, part: impl Fn(u64) -> Book) -> Result<Divided> {
+        ensure!(capacity >= parts, "{capacity} is too little for {parts} parts");
+        let first = |number| capacity * number / parts;
+        let parts = (0..parts).map(|number| part(first(number + 1) - first(number)));
+        Ok(Divided(parts.collect()))
+    }
+
+    fn owner(&mut self, access: &Access) -> &mut Book {
+        let owner = SEED.hash(&access.object.to_le_bytes()).owner(self.0.len());
+        &mut self.0[owner]
+    }
+}
+
+impl Cache for Divided {
+    fn get(&mut self, access: &Access) -> bool {
+        self.owner(access).get(access)
+    }
+
+    fn set(&mut self, access: &Access) {
+        self.owner(access).set(access);
+    }
+
+    fn delete(&mut self, access: &Access) {
+        self.owner(access).delete(access);
+    }
+}
+
 impl Cache for Book {
     fn get(&mut self, access: &Access) -> bool {
         self.policy.get(access.object)

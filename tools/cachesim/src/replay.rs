@@ -14,7 +14,7 @@ use traces::chart;
 use traces::formats::{self, Format};
 use traces::trace::Trace;
 
-use crate::cache::{Book, Cache, Outcome, Real, Sizing, serve};
+use crate::cache::{Book, Cache, Divided, Outcome, Real, Sizing, serve};
 use crate::policy::Reference;
 
 #[derive(ClapArgs)]
@@ -52,6 +52,15 @@ pub(crate) struct Args {
         default_value = "lru,memcached,clock,sieve,fifo-clock"
     )]
     policies: Vec<Reference>,
+    /// Divide each of the policies into so many fixed parts, by the hash of the keys: once for each number of the list.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1",
+        value_parser = clap::value_parser!(u64).range(1..=1024),
+        value_name = "LIST"
+    )]
+    parts: Vec<u64>,
     /// Replay through so many shards of ringcached: once for each number of the list. 0 leaves it out.
     #[arg(long, value_delimiter = ',', default_value = "1", value_name = "LIST")]
     shards: Vec<usize>,
@@ -129,16 +138,25 @@ impl Size {
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Column {
-    Book(Reference),
+    Book { reference: Reference, parts: u64 },
     Shards(usize),
 }
 
 impl Column {
     fn name(self) -> String {
         match self {
-            Column::Book(reference) => reference.name().to_owned(),
+            Column::Book { reference, parts: 1 } => reference.name().to_owned(),
+            Column::Book { reference, parts } => format!("{}, {parts} parts", reference.name()),
             Column::Shards(1) => "ringcached".to_owned(),
             Column::Shards(shards) => format!("ringcached, {shards} shards"),
+        }
+    }
+
+    /// The same in one piece.
+    fn undivided(self) -> Column {
+        match self {
+            Column::Book { reference, .. } => Column::Book { reference, parts: 1 },
+            Column::Shards(_) => Column::Shards(1),
         }
     }
 }
@@ -158,19 +176,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|path| formats::read(path, args.format, args.limit));
     let traces = traces.collect::<Result<Vec<Trace>>>()?;
-    let columns: Vec<Column> = args
-        .policies
-        .iter()
-        .map(|&reference| Column::Book(reference))
-        .chain(
-            args.shards
-                .iter()
-                .filter(|&&shards| shards > 0)
-                .map(|&shards| Column::Shards(shards)),
-        )
-        .collect();
+    let columns = args.columns();
     ensure!(!columns.is_empty(), "there is nothing to replay through");
     let ratios = replay_all(args, &traces, &columns)?;
+    let width = columns.iter().map(|column| column.name().len()).max();
+    let width = width.unwrap_or_default();
     for (index, trace) in traces.iter().enumerate() {
         println!(
             "\n{}: {} requests, {} gets, {} keys",
@@ -182,20 +192,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         print!("{:>12}", "size");
         columns
             .iter()
-            .for_each(|column| print!("  {:>21}", column.name()));
+            .for_each(|column| print!("  {:>width$}", column.name()));
         println!();
         for (size, wanted) in args.sizes.iter().enumerate() {
             print!("{:>12}", wanted.of(whole(trace, args.sizing())));
             for &column in &columns {
                 match ratios.get(&(index, size, column)) {
-                    Some(ratio) => print!("  {ratio:>21.4}"),
-                    None => print!("  {:>21}", "-"),
+                    Some(ratio) => print!("  {ratio:>width$.4}"),
+                    None => print!("  {:>width$}", "-"),
                 }
             }
             println!();
         }
     }
     summarize(&columns, &ratios);
+    summarize_division(&columns, &ratios);
     if let Some(path) = &args.svg {
         let panels = traces.iter().enumerate().map(|(index, trace)| chart::Panel {
             title: trace.name.clone(),
@@ -235,6 +246,17 @@ impl Args {
         }
     }
 
+    fn columns(&self) -> Vec<Column> {
+        let books = self.policies.iter().flat_map(|&reference| {
+            let column = move |&parts| Column::Book { reference, parts };
+            self.parts.iter().map(column)
+        });
+        let shards = self.shards.iter().filter(|&&shards| shards > 0);
+        books
+            .chain(shards.map(|&shards| Column::Shards(shards)))
+            .collect()
+    }
+
     fn settings(&self, shards: usize) -> Settings {
         Settings {
             eviction: Eviction::Probation {
@@ -249,7 +271,10 @@ impl Args {
 
     fn cache(&self, column: Column, capacity: u64) -> Result<Box<dyn Cache>> {
         Ok(match column {
-            Column::Book(reference) => Box::new(Book::new(reference.make(capacity), self.sizing(), capacity)),
+            Column::Book { reference, parts } => {
+                let part = |capacity| Book::new(reference.make(capacity), self.sizing(), capacity);
+                Box::new(Divided::new(capacity, parts, part)?)
+            }
             Column::Shards(shards) => Box::new(Real::new(&self.settings(shards), self.sizing(), capacity)?),
         })
     }
@@ -332,20 +357,51 @@ fn reduction(ratio: f64, than: f64) -> f64 {
     (than - ratio) / ratio.max(than).max(f64::MIN_POSITIVE)
 }
 
+/// Miss ratios of two columns, of each trace and size that both have.
+fn pairs(ratios: &Ratios, column: Column, other: Column) -> impl Iterator<Item = (f64, f64)> {
+    let of_column = ratios.iter().filter(move |((_, _, name), _)| *name == column);
+    of_column.filter_map(move |(&(trace, size, _), &ratio)| {
+        let of_other = ratios.get(&(trace, size, other))?;
+        Some((ratio, *of_other))
+    })
+}
+
+/// Each divided column against the same in one piece.
+fn summarize_division(columns: &[Column], ratios: &Ratios) {
+    let is_divided =
+        |column: &&Column| **column != column.undivided() && columns.contains(&column.undivided());
+    let divided: Vec<&Column> = columns.iter().filter(is_divided).collect();
+    if divided.is_empty() {
+        return;
+    }
+    println!("\nmisses more than in one piece, in per cent:");
+    for &column in divided {
+        let more: Vec<f64> = pairs(ratios, column, column.undivided())
+            .map(|(ratio, than)| (ratio / than.max(f64::MIN_POSITIVE) - 1.0) * 100.0)
+            .collect();
+        let mean = more.iter().sum::<f64>() / more.len().max(1) as f64;
+        let worst = more.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        println!(
+            "{:>24}: mean {mean:5.1}, worst {worst:6.1}, of {}",
+            column.name(),
+            more.len()
+        );
+    }
+}
+
 /// Each column against memcached's, over all traces and sizes that both have.
 fn summarize(columns: &[Column], ratios: &Ratios) {
-    let peer = Column::Book(Reference::Memcached);
+    let peer = Column::Book {
+        reference: Reference::Memcached,
+        parts: 1,
+    };
     if !columns.contains(&peer) {
         return;
     }
     println!("\nmisses fewer than memcached's segmented LRU has, in per cent of the larger:");
     for &column in columns.iter().filter(|&&column| column != peer) {
-        let reductions: Vec<f64> = ratios
-            .iter()
-            .filter(|((_, _, other), _)| *other == column)
-            .filter_map(|(&(trace, size, _), &ratio)| {
-                Some(reduction(ratio, *ratios.get(&(trace, size, peer))?) * 100.0)
-            })
+        let reductions: Vec<f64> = pairs(ratios, column, peer)
+            .map(|(ratio, than)| reduction(ratio, than) * 100.0)
             .collect();
         let mean = reductions.iter().sum::<f64>() / reductions.len().max(1) as f64;
         let worst = reductions.iter().copied().fold(f64::INFINITY, f64::min);
