@@ -10,13 +10,14 @@
 //!   |        |-- classes    sizes of chunk
 //!   |        '-- item       the bytes of an item
 //!   |----- large, blocks    pages and blocks of large values, and values that are arriving
-//!   |----- share            pages that move between shards
+//!   |----- ages, ready      pages that move between shards, and those that are ready for all
 //!   '----- ghosts           what was forgotten lately
 //! ```
 //!
 //! Invariant: every chunk in use is an item that the table finds under its key, and the other way round; every page
 //! is in the slab, under a large value or its blocks, or not this shard's. [`Shard::check`] verifies it.
 
+mod ages;
 mod bands;
 mod blocks;
 mod classes;
@@ -30,8 +31,8 @@ mod large;
 mod number;
 mod prefetch;
 mod prefixes;
+mod ready;
 mod scan;
-mod share;
 mod slab;
 mod store;
 mod table;
@@ -52,6 +53,7 @@ use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
 use crate::memory::{Account, Charge, Pool};
 use crate::time::{Deadline, Exptime, Now, Seconds};
+use ages::Ages;
 use bands::Busy;
 use classes::ClassId;
 use clock::{Crawl, Sweep};
@@ -59,7 +61,7 @@ use evicted::EvictedList;
 use ghosts::Ghosts;
 use item::{FETCHED, Header, Item, STALE, TOKEN_SENT};
 use large::{Hoard, Large, LargeValues};
-use share::Share;
+use ready::Dues;
 use slab::{ItemId, Ring, Slab};
 use table::Table;
 use worth::Worth;
@@ -174,8 +176,8 @@ pub struct Shard {
     fruitless: usize,
     /// By class: items that nobody asked for since the last of some that were let out of probation all the same.
     unlucky: Vec<u32>,
-    /// This shard's part in the trade of pages between shards.
-    share: Share,
+    ages: Ages,
+    dues: Dues,
     crawl: Crawl,
     /// The last cas unique given.
     cas: u64,
@@ -232,7 +234,8 @@ impl Shard {
             borrowed: 0,
             fruitless: 0,
             unlucky: vec![0; slab.classes.count()],
-            share: Share::default(),
+            ages: Ages::default(),
+            dues: Dues::default(),
             crawl: Crawl::default(),
             cas: settings.number as u64,
             flush_pending: None,
@@ -682,7 +685,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         self.pool
             .change_promise(self.pages_floor.saturating_sub(self.counters.pages) as usize, 0);
-        self.leave_share();
+        self.leave_ages();
         self.release_hoard();
         let larges = std::mem::replace(&mut self.larges, LargeValues::new(self.pool.page_size()));
         self.pool.give_all(larges.blocks.into_pages());

@@ -12,21 +12,38 @@ struct Cache {
 
 const PAGE_SIZE: usize = 1024;
 
+const SEED: KeySeed = KeySeed::fixed(3);
+
+const NOW: Now = Now {
+    seconds: Seconds(100),
+    unix_start: 1_700_000_000,
+};
+
 fn cache() -> Cache {
     with(64, Settings::default())
 }
 
 fn with(pages: u64, settings: Settings) -> Cache {
-    let seed = KeySeed::fixed(3);
     let pool = Arc::new(Pool::new(pages * PAGE_SIZE as u64, PAGE_SIZE));
     Cache {
-        shard: Shard::new(&settings, seed, pool),
-        seed,
-        now: Now {
-            seconds: Seconds(100),
-            unix_start: 1_700_000_000,
-        },
+        shard: Shard::new(&settings, SEED, pool),
+        seed: SEED,
+        now: NOW,
     }
+}
+
+/// Shards that have a memory together.
+fn shards<const COUNT: usize>(pages: usize, page_size: usize) -> ([Shard; COUNT], Arc<Pool>) {
+    let pool = Arc::new(Pool::new((pages * page_size) as u64, page_size));
+    let shard = |number| {
+        let settings = Settings {
+            shards: COUNT,
+            number,
+            ..Settings::default()
+        };
+        Shard::new(&settings, SEED, Arc::clone(&pool))
+    };
+    (std::array::from_fn(shard), pool)
 }
 
 fn store(mode: StoreMode) -> Store {
@@ -793,18 +810,7 @@ fn a_value_grows_at_both_ends_while_others_send_it() {
 
 #[test]
 fn memory_goes_to_the_shard_that_empties_its_pages_early() {
-    let seed = KeySeed::fixed(3);
-    let pool = Arc::new(Pool::new(256 * PAGE_SIZE as u64, PAGE_SIZE));
-    let now = Now {
-        seconds: Seconds(100),
-        unix_start: 1_700_000_000,
-    };
-    let settings = |number| Settings {
-        shards: 2,
-        number,
-        ..Settings::default()
-    };
-    let mut shards = [0, 1].map(|number| Shard::new(&settings(number), seed, Arc::clone(&pool)));
+    let (mut shards, pool) = shards::<2>(256, PAGE_SIZE);
     // Whatever is stored is asked for before the hand comes, so that both shards have a main ring.
     let run = |shards: &mut [Shard; 2], steps: std::ops::Range<u32>, part: u32| {
         let mut moved_most = 0;
@@ -814,13 +820,13 @@ fn memory_goes_to_the_shard_that_empties_its_pages_early() {
             let key = format!("key-{step}");
             let request = |value, operation| Request {
                 key: key.as_bytes(),
-                hash: seed.hash(key.as_bytes()),
+                hash: SEED.hash(key.as_bytes()),
                 value,
                 operation,
             };
-            shard.execute(&request(&[7; 80], Operation::Store(store(StoreMode::Set))), now);
-            shard.execute(&request(&[], Operation::Get(Get::PLAIN)), now);
-            shard.maintain(now);
+            shard.execute(&request(&[7; 80], Operation::Store(store(StoreMode::Set))), NOW);
+            shard.execute(&request(&[], Operation::Get(Get::PLAIN)), NOW);
+            shard.maintain(NOW);
             moved_most = moved_most.max(shard.counters().pages.abs_diff(pages));
             if step.is_multiple_of(1_000) {
                 shards.iter().for_each(Shard::check);
@@ -847,22 +853,10 @@ fn memory_goes_to_the_shard_that_empties_its_pages_early() {
 
 #[test]
 fn a_scan_leaves_every_shard_its_part() {
-    let seed = KeySeed::fixed(5);
-    const SIZE: usize = 1 << 16;
-    let pool = Arc::new(Pool::new(128 * SIZE as u64, SIZE));
-    let now = Now {
-        seconds: Seconds(100),
-        unix_start: 1_700_000_000,
-    };
-    let settings = |number| Settings {
-        shards: 4,
-        number,
-        ..Settings::default()
-    };
-    let mut shards = [0, 1, 2, 3].map(|number| Shard::new(&settings(number), seed, Arc::clone(&pool)));
+    let (mut shards, _pool) = shards::<4>(128, 64 * PAGE_SIZE);
     for step in 0..40_000 {
         let key = format!("key-{step}");
-        let hash = seed.hash(key.as_bytes());
+        let hash = SEED.hash(key.as_bytes());
         let shard = &mut shards[hash.owner(4)];
         let request = Request {
             key: key.as_bytes(),
@@ -870,8 +864,8 @@ fn a_scan_leaves_every_shard_its_part() {
             value: &[7; 1000],
             operation: Operation::Store(store(StoreMode::Set)),
         };
-        shard.execute(&request, now);
-        shard.maintain(now);
+        shard.execute(&request, NOW);
+        shard.maintain(NOW);
     }
     let pages = shards.each_ref().map(|shard| shard.counters().pages);
     assert!(pages.iter().all(|pages| (24..42).contains(pages)), "{pages:?}");
