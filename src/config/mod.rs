@@ -156,6 +156,14 @@ struct Options {
     /// Each core also listens on a port of its own: this one, the next, and so on
     #[arg(long, value_name = "BASE", help_heading = "Own options")]
     core_ports: Option<u16>,
+    /// Whether each thread is kept on a CPU of its own
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Own options"
+    )]
+    pin: Pin,
     /// Microseconds to look for work before sleeping, where that has paid lately; 0 never
     #[arg(long, value_name = "US", default_value_t = 50, help_heading = "Own options")]
     busy_poll_us: u64,
@@ -211,6 +219,17 @@ pub enum Io {
     /// The runtime glommio
     #[cfg_attr(not(feature = "glommio"), value(hide = true))]
     Glommio,
+}
+
+/// When threads are kept on CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pin {
+    /// If there are as many threads as CPUs that the process may use
+    Auto,
+    /// If there are as many such CPUs, or more
+    Always,
+    /// The kernel chooses
+    Never,
 }
 
 /// How a line of the log looks.
@@ -277,6 +296,7 @@ pub struct Config {
     pub flush_refused: bool,
     pub verbosity: u8,
     pub log_format: LogFormat,
+    pub pin: Pin,
     pub busy_poll: Duration,
     pub pidfile: Option<PathBuf>,
     pub port: i32,
@@ -560,6 +580,7 @@ fn meaning(options: Options) -> Result<Config, Misuse> {
         flush_refused: options.disable_flush_all,
         verbosity: options.verbose.len().min(usize::from(u8::MAX)) as u8,
         log_format: options.log_format,
+        pin: options.pin,
         busy_poll: Duration::from_micros(options.busy_poll_us),
         pidfile: options.pidfile,
         port,

@@ -14,6 +14,7 @@ mod inherited;
 mod listen;
 mod logging;
 mod pid_file;
+mod pinning;
 mod port_file;
 mod resident;
 mod supervisor;
@@ -321,19 +322,23 @@ impl Cores {
         let wakers = Wakers::new(config.threads).map_err(|error| Refusal::os(format!("eventfd: {error}")))?;
         let wakers = Arc::new(wakers);
         let facts = Arc::new(facts);
-        let cpus = core_affinity::get_core_ids().unwrap_or_default();
-        let pinned = config.threads <= cpus.len().min(config.cpus);
-        if !pinned {
+        let allowed = core_affinity::get_core_ids().unwrap_or_default();
+        let is_crowded = config.threads > allowed.len().min(config.cpus);
+        if is_crowded {
             warn!(
-                "{} threads share {} CPUs: they are not pinned and do not poll",
+                "{} threads share {} CPUs: they do not poll",
                 config.threads, config.cpus
             );
         }
-        let busy_poll = if pinned { config.busy_poll } else { Duration::ZERO };
+        let busy_poll = match is_crowded {
+            true => Duration::ZERO,
+            false => config.busy_poll,
+        };
+        let cpus = pinning::cpus(config.pin, config.threads, &allowed, config.cpus);
 
         let (started, starts) = mpsc::channel();
         let mut threads = Vec::new();
-        for (me, (mailbox, own)) in mailboxes.into_iter().zip(listeners).enumerate() {
+        for (me, ((mailbox, own), cpu)) in mailboxes.into_iter().zip(listeners).zip(cpus).enumerate() {
             let core = CoreParts {
                 me,
                 mesh: mesh.clone(),
@@ -361,7 +366,6 @@ impl Cores {
                 is_confined: confinement.is_wanted,
             };
             let started = started.clone();
-            let cpu = if pinned { cpus.get(me).copied() } else { None };
             let serve = move || {
                 if let Some(cpu) = cpu
                     && !core_affinity::set_for_current(cpu)

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Random, Server};
+use rustix::process::Pid;
+use rustix::thread::sched_getaffinity;
+
+use crate::harness::{Client, Random, Server, skip, testing_memcached};
 
 const THREADS: [&str; 3] = ["1", "2", "4"];
 
@@ -360,5 +363,19 @@ fn statistics_are_of_all_cores() {
             assert_eq!(0, client.stat("cmd_set"), "{threads} threads");
             assert_eq!(400, client.stat("curr_items"));
         }
+    }
+}
+
+/// A thread is kept on one CPU when that is asked for, and by itself only where no other CPU would stand idle.
+#[test]
+fn threads_are_kept_on_cpus() {
+    if testing_memcached() {
+        return skip("--pin", "only ringcached has it");
+    }
+    let cpus = |thread: Option<Pid>| sched_getaffinity(thread).expect("a thread").count();
+    let all = cpus(None);
+    for (pin, want) in [("always", 1), ("auto", all), ("never", all)] {
+        let server = Server::start(&["-t", "1", "--pin", pin]);
+        assert_eq!(want, cpus(Some(server.thread("core 0"))), "{pin}");
     }
 }

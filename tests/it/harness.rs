@@ -172,6 +172,17 @@ impl Server {
             .count()
     }
 
+    /// The number of the thread of this name.
+    pub(crate) fn thread(&self, name: &str) -> Pid {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("tasks");
+        let tasks: Vec<PathBuf> = tasks.map(|task| task.expect("a task").path()).collect();
+        let is_named =
+            |task: &&PathBuf| fs::read_to_string(task.join("comm")).expect("comm").trim_end() == name;
+        let task = tasks.iter().find(is_named).expect("the thread");
+        let number = task.file_name().and_then(|name| name.to_str()).expect("a number");
+        Pid::from_raw(number.parse().expect("a number")).expect("not 0")
+    }
+
     /// CPU time of all its threads so far.
     pub(crate) fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("tasks");

@@ -377,6 +377,7 @@ const REFUSED_OWN: &[(&[&str], i32, &str)] = &[
     (&["--log-format", "xml"], 1, "--log-format <FORM>"),
     (&["--eviction", "random"], 1, "--eviction <POLICY>"),
     (&["--core-ports", "70000"], 1, "--core-ports <BASE>"),
+    (&["--pin", "now"], 1, "--pin <WHEN>"),
     (&["--busy-poll-us", "x"], 1, "--busy-poll-us <US>"),
     (&["--amplify-to", "10.0.0.0"], 1, "--amplify-to <NETS>"),
     (&["--config", "/no/such/file"], 64, "--config /no/such/file"),

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ fn the_watchdog_is_fed_while_every_core_takes_turns() {
         notices.expect("WATCHDOG=1");
     }
     // One core hangs, as in an endless loop; the others go on.
-    let hung = thread_of(&server, "core 1");
+    let hung = nix::unistd::Pid::from_raw(server.thread("core 1").as_raw_pid());
     if let Err(error) = ptrace::seize(hung, ptrace::Options::empty()) {
         return skip(
             "a core that hangs",
@@ -167,15 +167,6 @@ impl Drop for Traced {
     fn drop(&mut self) {
         let _ = ptrace::detach(self.0, None);
     }
-}
-
-fn thread_of(server: &Server, name: &str) -> nix::unistd::Pid {
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("tasks");
-    let tasks: Vec<PathBuf> = tasks.map(|task| task.expect("a task").path()).collect();
-    let is_named = |task: &&PathBuf| fs::read_to_string(task.join("comm")).expect("comm").trim_end() == name;
-    let task = tasks.iter().find(is_named).expect("the thread");
-    let number = task.file_name().and_then(|name| name.to_str()).expect("a number");
-    nix::unistd::Pid::from_raw(number.parse().expect("a number"))
 }
 
 /// Starts the server as systemd does that has opened these sockets for it.
