@@ -61,7 +61,7 @@ impl Page {
     /// by that.
     pub(crate) fn make_resident(&mut self) {
         match std::mem::replace(&mut self.0, Bytes::Heap(Box::default())) {
-            Bytes::Mapped(bytes) => {
+            Bytes::Mapped(bytes) if region::CAN_ADVISE => {
                 // Where it is refused, by a kernel before 5.14, parts become resident when they are written to.
                 let _ = bytes.advise(Advice::PopulateWrite);
                 self.0 = Bytes::Resident(bytes);

@@ -26,6 +26,9 @@ pub(super) const PART_SIZE: usize = 64 * 1024;
 /// Parts of a region.
 pub(super) const PARTS: usize = REGION_SIZE / PART_SIZE;
 
+/// False under Miri, which checks this file but knows no `madvise`.
+pub(super) const CAN_ADVISE: bool = !cfg!(miri);
+
 /// One page of a region.
 ///
 /// Invariant: `start` is the first of [`PART_SIZE`] bytes of the region which no other part has.
@@ -50,8 +53,10 @@ pub(super) fn parts() -> Option<Vec<Part>> {
     };
     let first = mapping.as_ptr().align_offset(REGION_SIZE);
     let region = Arc::new(MmapRaw::from(mapping));
-    // Where it is refused these are pages like others.
-    let _ = region.advise_range(Advice::HugePage, first, REGION_SIZE);
+    if CAN_ADVISE {
+        // Where it is refused these are pages like others.
+        let _ = region.advise_range(Advice::HugePage, first, REGION_SIZE);
+    }
     let part = |index: usize| {
         let offset = first + index * PART_SIZE;
         assert!(offset + PART_SIZE <= region.len());
@@ -81,7 +86,7 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         // The last one takes the mapping along.
-        if Arc::strong_count(&self.region) > 1 {
+        if CAN_ADVISE && Arc::strong_count(&self.region) > 1 {
             let offset = self.start.as_ptr().addr() - self.region.as_mut_ptr().addr();
             // SAFETY: the range is this part's own (invariant), which nobody can read any more; the next who maps it
             // finds zeros. A refusal leaves it as it is.

@@ -65,6 +65,10 @@ pub(crate) struct SetStormArgs {
     /// Allow common CPUs of servers and client (the figures then say little).
     #[arg(long)]
     share_cpus: bool,
+    /// Let the client sleep until something comes, instead of looking for it: for virtual machines whose host takes CPUs away
+    /// when all of them are busy.
+    #[arg(long)]
+    client_sleeps: bool,
     /// Print the result as JSON instead of Markdown, every round in it.
     #[arg(long)]
     json: bool,
@@ -229,7 +233,10 @@ impl SetStormArgs {
              --warm-up {WARM_UP} --seconds {} --seed {round} {}",
             self.connections * if storm.is_some() { 2 } else { 1 },
             // On a CPU that it shares the client would take the server's time.
-            if self.share_cpus { "" } else { "--busy-poll" },
+            match self.share_cpus || self.client_sleeps {
+                true => "",
+                false => "--busy-poll",
+            },
             self.value_size,
             self.gets,
             self.seconds,
