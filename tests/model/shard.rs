@@ -426,9 +426,18 @@ impl World {
             return;
         }
         let (mut want, mut new) = self.rules(key, value, operation, old.as_ref(), reply.cas);
+        // A store may have to forget the very item that it is about.
+        let evicted = self.shard.counters().evictions > evictions;
+        if evicted && old.as_ref().is_some_and(|old| old.value.is_empty()) {
+            // To append to an empty item, and to make a new one, is answered alike.
+            let anew = self.rules(key, value, operation, None, reply.cas);
+            let is_alike = reply.words == want && anew.0 == want;
+            if is_alike && anew.1 != new && self.shows(key, anew.1.as_ref()) {
+                (want, new) = anew;
+                self.forgotten += 1;
+            }
+        }
         if reply.words != want {
-            // A store may have to forget the very item that it is about.
-            let evicted = self.shard.counters().evictions > evictions;
             assert!(
                 evicted,
                 "{operation:?} on {old:?}: got {}, want {want}",
@@ -456,6 +465,17 @@ impl World {
             Some(item) => self.model.insert(key.to_vec(), item),
             None => self.model.remove(key),
         };
+    }
+
+    /// Whether the shard has this item under the key.
+    fn shows(&mut self, key: &[u8], item: Option<&Item>) -> bool {
+        let get = Operation::Get(Get {
+            bump: false,
+            ..Get::PLAIN
+        });
+        let (want, _) = self.rules(key, &[], get, item, 0);
+        let request = request(&self.seed, key, &[], Operation::Inspect);
+        described(self.shard.execute(&request, self.now)).words == want
     }
 
     /// memcached's rules: the reply in words, and the item afterwards. `cas` is what the reply says, and is
