@@ -17,8 +17,9 @@
 //!
 //! Nobody charges for single bytes: a [`Charge`] tells the budget only when it differs by [`STEP`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use super::Pool;
 
@@ -106,6 +107,8 @@ pub(super) struct Budget {
     total: Option<Total>,
     accounts: [AtomicUsize; 3],
     unseen: AtomicUsize,
+    /// Is woken when the slack is nearly used up between the seconds.
+    reliever: OnceLock<Thread>,
     headroom: usize,
     /// Resident bytes of the process, as the system says: asked between the seconds.
     measured_by: Option<fn() -> u64>,
@@ -123,6 +126,7 @@ impl Budget {
             total,
             accounts: [0, 0, fixed].map(AtomicUsize::new),
             unseen: AtomicUsize::new(0),
+            reliever: OnceLock::new(),
             headroom: total.map_or(0, |total| part(&total, 32) + total.burst as usize),
             measured_by: None,
             measured_at: AtomicUsize::new(fixed),
@@ -223,6 +227,22 @@ impl Pool {
         unseen > 0
     }
 
+    /// Between the seconds, when something was done about what nobody can see: items get no more then.
+    pub fn measure_again(&self, resident: usize) {
+        if let Some(total) = self.budget.total {
+            let held = self.page_bytes() + self.budget.charged();
+            let unseen = resident.saturating_sub(held + total.slack as usize);
+            self.budget.unseen.store(unseen, Ordering::Relaxed);
+            self.lower_to_fit();
+        }
+    }
+
+    /// Has this thread woken when the slack is nearly used up between the seconds.
+    pub fn wake_when_scarce(&self, thread: Thread) {
+        // There is one such thread, and it is the first.
+        let _ = self.budget.reliever.set(thread);
+    }
+
     /// Something has grown or shrunk. After enough growth the process is measured between the seconds, too: items do not
     /// get more then, and whoever measures at the same time does it for all.
     pub(super) fn measure_growth(&self) {
@@ -245,8 +265,14 @@ impl Pool {
         {
             return;
         }
-        let unseen = resident().saturating_sub(held as u64 + total.slack);
+        let (resident, explained) = (resident(), held as u64 + total.slack);
+        let unseen = resident.saturating_sub(explained);
         self.budget.unseen.store(unseen as usize, Ordering::Relaxed);
+        if resident + *measure_step as u64 > explained
+            && let Some(reliever) = self.budget.reliever.get()
+        {
+            reliever.unpark();
+        }
         self.lower_to_fit();
     }
 
@@ -303,6 +329,9 @@ impl Drop for Charge {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
     use super::super::Page;
     use super::*;
 
@@ -386,6 +415,25 @@ mod tests {
         let pages: Vec<Page> = (0..32).map(|_| pool.take().expect("room")).collect();
         assert_eq!(6 << 20, pool.parts().unseen, "pages are growth, too");
         drop(pages);
+    }
+
+    #[test]
+    fn help_is_called_when_the_slack_is_nearly_used_up() {
+        const LONG: Duration = Duration::from_secs(60);
+        let total = Total {
+            bytes: 64 << 20,
+            slack: 8 << 20,
+            fixed_buffers: 4 << 20,
+            burst: 0,
+        };
+        // All that accounts and slack explain after the growth.
+        let pool = Arc::new(Pool::within(Some(total), 1 << 30, PAGE_SIZE).with_measure(|| 14 << 20));
+        pool.wake_when_scarce(thread::current());
+        Charge::new(&pool, Account::Connections).set(2 * MIB);
+        let began = Instant::now();
+        thread::park_timeout(LONG);
+        assert!(began.elapsed() < LONG, "woken");
+        assert_eq!(0, pool.parts().unseen);
     }
 
     #[test]

@@ -157,10 +157,7 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
         })
         .transpose()
         .map_err(|error| Refusal::os(format!("thread: {error}")))?;
-    // Whoever waits for these files finds a server that listens on every port.
-    if let Err(error) = port_file::write(&taken) {
-        warn!("the port file could not be written: {error}");
-    }
+    // Whoever waits for these files finds a server that listens on every port; starters wait for the last.
     if let Some(path) = &config.pidfile
         && let Err(error) = pid_file::write(path)
     {
@@ -168,6 +165,9 @@ pub fn run(config: &Config) -> Result<(), Refusal> {
             "Could not open the pid file {} for writing: {error}",
             path.display()
         );
+    }
+    if let Err(error) = port_file::write(&taken) {
+        warn!("the port file could not be written: {error}");
     }
     for (transport, address) in &taken {
         info!("listening on {transport} {address}, {} cores", config.threads);

@@ -4,12 +4,13 @@
 //! long. It does both in the first turns of every second, so all it needs is to be woken. While there is neither an
 //! item nor a connection, nobody is.
 //!
-//! And it tells the budget for everything what the process really holds.
+//! And it tells the budget for everything what the process really holds, and has the allocator give back what it keeps
+//! when that is too much: then it is woken between the seconds, too.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, atomic::Ordering};
-use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use log::{debug, error};
 
@@ -21,8 +22,7 @@ use crate::runtime::Wakers;
 const PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) struct Ticker {
-    /// The thread ends when this does.
-    end: mpsc::Sender<()>,
+    is_over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -34,14 +34,10 @@ impl Ticker {
         pool: Arc<Pool>,
         confine: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> std::io::Result<Ticker> {
-        let (end, ended) = mpsc::channel::<()>();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_asked_to_end = Arc::clone(&is_over);
         let is_limited = pool.parts().limit > 0;
-        let tick = move || {
-            if is_limited && pool.measure(resident() as usize) {
-                // Most of what nobody can see is what the allocator keeps.
-                trim_heap();
-                pool.measure(resident() as usize);
-            }
+        let wake_cores = move |pool: &Pool| {
             let has_items = pool.pages_taken() > 0;
             let has_connections = mesh.connections.load(Ordering::Relaxed) > 0;
             if has_items || has_connections {
@@ -55,15 +51,28 @@ impl Ticker {
                 // The main thread fails at it, too, and says so.
                 return debug!("the ticker: {error}");
             }
-            while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-                tick();
+            pool.wake_when_scarce(thread::current());
+            let mut next = Instant::now() + PERIOD;
+            while !is_asked_to_end.load(Ordering::Acquire) {
+                thread::park_timeout(next.saturating_duration_since(Instant::now()));
+                let is_due = Instant::now() >= next;
+                if is_limited && (!is_due || pool.measure(resident() as usize)) {
+                    // Most of what nobody can see is what the allocator keeps.
+                    trim_heap();
+                    pool.measure_again(resident() as usize);
+                }
+                if is_due {
+                    wake_cores(&pool);
+                    next = Instant::now() + PERIOD;
+                }
             }
         })?;
-        Ok(Ticker { end, thread })
+        Ok(Ticker { is_over, thread })
     }
 
     pub(super) fn stop(self) {
-        drop(self.end);
+        self.is_over.store(true, Ordering::Release);
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             error!("the ticker ended badly");
         }
