@@ -21,6 +21,9 @@ use crate::runtime::Wakers;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// After the allocator was asked to give back, which holds up whoever allocates meanwhile, it is left alone for so long.
+const RESPITE: Duration = Duration::from_millis(20);
+
 pub(super) struct Ticker {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -60,6 +63,7 @@ impl Ticker {
                     // Most of what nobody can see is what the allocator keeps.
                     trim_heap();
                     pool.measure_again(resident() as usize);
+                    thread::sleep(RESPITE);
                 }
                 if is_due {
                     wake_cores(&pool);
