@@ -141,6 +141,13 @@ impl Budget {
         }
     }
 
+    /// The process holds so many bytes, of which accounts and pages explain `held`. Returns what nobody can see.
+    fn note_resident(&self, total: Total, held: usize, resident: usize) -> usize {
+        let unseen = resident.saturating_sub(held + total.slack as usize);
+        self.unseen.store(unseen, Ordering::Relaxed);
+        unseen
+    }
+
     fn held(&self, account: Account) -> usize {
         self.accounts[account as usize].load(Ordering::Relaxed)
     }
@@ -221,8 +228,7 @@ impl Pool {
         };
         let held = self.page_bytes() + self.budget.charged();
         self.budget.measured_at.store(held, Ordering::Relaxed);
-        let unseen = resident.saturating_sub(held + total.slack as usize);
-        self.budget.unseen.store(unseen, Ordering::Relaxed);
+        let unseen = self.budget.note_resident(total, held, resident);
         self.approach();
         unseen > 0
     }
@@ -231,8 +237,7 @@ impl Pool {
     pub fn measure_again(&self, resident: usize) {
         if let Some(total) = self.budget.total {
             let held = self.page_bytes() + self.budget.charged();
-            let unseen = resident.saturating_sub(held + total.slack as usize);
-            self.budget.unseen.store(unseen, Ordering::Relaxed);
+            self.budget.note_resident(total, held, resident);
             self.lower_to_fit();
         }
     }
@@ -265,10 +270,9 @@ impl Pool {
         {
             return;
         }
-        let (resident, explained) = (resident(), held as u64 + total.slack);
-        let unseen = resident.saturating_sub(explained);
-        self.budget.unseen.store(unseen as usize, Ordering::Relaxed);
-        if resident + *measure_step as u64 > explained
+        let resident = resident() as usize;
+        self.budget.note_resident(*total, held, resident);
+        if resident + measure_step > held + total.slack as usize
             && let Some(reliever) = self.budget.reliever.get()
         {
             reliever.unpark();
@@ -384,15 +388,20 @@ mod tests {
         assert_eq!(0, pool.parts().tables);
     }
 
-    #[test]
-    fn what_grows_fast_is_measured_before_the_second_is_over() {
+    /// Of 64 MiB, for a process that holds so much.
+    fn measured(resident: fn() -> u64) -> Arc<Pool> {
         let total = Total {
             bytes: 64 << 20,
             slack: 8 << 20,
             fixed_buffers: 4 << 20,
             burst: 0,
         };
-        let pool = Arc::new(Pool::within(Some(total), 1 << 30, PAGE_SIZE).with_measure(|| 30 << 20));
+        Arc::new(Pool::within(Some(total), 1 << 30, PAGE_SIZE).with_measure(resident))
+    }
+
+    #[test]
+    fn what_grows_fast_is_measured_before_the_second_is_over() {
+        let pool = measured(|| 30 << 20);
         let mut connections = Charge::new(&pool, Account::Connections);
         connections.set(MIB / 2);
         assert_eq!(
@@ -420,14 +429,8 @@ mod tests {
     #[test]
     fn help_is_called_when_the_slack_is_nearly_used_up() {
         const LONG: Duration = Duration::from_secs(60);
-        let total = Total {
-            bytes: 64 << 20,
-            slack: 8 << 20,
-            fixed_buffers: 4 << 20,
-            burst: 0,
-        };
         // All that accounts and slack explain after the growth.
-        let pool = Arc::new(Pool::within(Some(total), 1 << 30, PAGE_SIZE).with_measure(|| 14 << 20));
+        let pool = measured(|| 14 << 20);
         pool.wake_when_scarce(thread::current());
         Charge::new(&pool, Account::Connections).set(2 * MIB);
         let began = Instant::now();
