@@ -598,7 +598,7 @@ impl Random {
 }
 
 /// `TCP INET: 12345`, once the file is complete.
-fn read_port(file: &Path) -> Option<u16> {
+pub(crate) fn read_port(file: &Path) -> Option<u16> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with("TCP INET:"))?;
     line.rsplit(' ').next()?.parse().ok()

@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Signal};
 use crate::classic::pattern;
 use crate::harness::{
     Client, DEADLINE, Server, as_whoever_runs_this, binary_under_test, connect_unix, nothing_within,
-    scratch_folder, server_command, skip, spell, testing_memcached,
+    read_port, scratch_folder, server_command, skip, spell, testing_memcached, until,
 };
 use crate::sandbox;
 
@@ -81,25 +81,18 @@ fn in_the_background_it_ends_when_told() {
         .status()
         .expect("start");
     assert!(started.success(), "who starts it is not kept waiting");
-    let deadline = std::time::Instant::now() + DEADLINE;
-    let pid = loop {
-        // Its first process is gone before the file is written.
-        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-        if text.ends_with('\n') {
-            break text.trim().parse().expect("a process id");
-        }
-        assert!(std::time::Instant::now() < deadline, "no pid file");
-        std::thread::yield_now();
-    };
+    // Its first process may be gone before the files are written, the one with the port last.
+    let port_file = folder.join("port");
+    let mut port = None;
+    until("the port is told", || {
+        port = read_port(&port_file);
+        port.is_some()
+    });
+    let port = port.expect("a port");
+    let pid = std::fs::read_to_string(&pid_file).expect("pid file");
+    let pid = pid.trim().parse().expect("a process id");
     let pid = Pid::from_raw(pid).expect("a process id");
     let life = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
-    let port = std::fs::read_to_string(folder.join("port")).expect("port file");
-    let port = port
-        .trim()
-        .rsplit(' ')
-        .next()
-        .and_then(|port| port.parse().ok())
-        .expect("a port");
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     assert_eq!(pid.as_raw_nonzero().get() as u64, client.stat("pid"));
     rustix::process::pidfd_send_signal(&life, Signal::HUP).expect("signal");
