@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::hash::KeyHash;
 use crate::session::statistics::Totals;
 use crate::session::watch::Lines;
 use crate::session::{ConnectionId, Order};
@@ -69,6 +70,8 @@ pub struct Place {
 /// All places, shared by all cores.
 pub struct Mesh {
     places: Box<[Place]>,
+    /// The first so many cores own keys: all of them, unless memory is tiny ([`crate::shard::shards_for`]).
+    owners: usize,
     /// Connections of all cores together, for the connection limit.
     pub connections: AtomicUsize,
     /// Cores that are stopping and wait for nobody.
@@ -147,8 +150,8 @@ pub enum ClientCertificate {
 }
 
 impl Mesh {
-    /// One place for each shard; gives each core its mailbox's other end.
-    pub fn new(shards: Vec<Shard>) -> (Mesh, Vec<Receiver<Letter>>) {
+    /// One place for each shard, of which the first `owners` have keys; gives each core its mailbox's other end.
+    pub fn new(shards: Vec<Shard>, owners: usize) -> (Mesh, Vec<Receiver<Letter>>) {
         let (places, mailboxes) = shards
             .into_iter()
             .map(|shard| {
@@ -169,6 +172,7 @@ impl Mesh {
             .unzip::<_, _, Vec<_>, Vec<_>>();
         let mesh = Mesh {
             places: places.into(),
+            owners,
             connections: AtomicUsize::new(0),
             settled: AtomicUsize::new(0),
         };
@@ -177,6 +181,11 @@ impl Mesh {
 
     pub fn cores(&self) -> usize {
         self.places.len()
+    }
+
+    /// The core whose shard has keys with this hash.
+    pub fn owner(&self, hash: KeyHash) -> usize {
+        hash.owner(self.owners)
     }
 
     /// A connection has ended. Returns the cores that wait for that: each is owed a [`Letter::Room`].

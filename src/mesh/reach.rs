@@ -225,7 +225,7 @@ impl<'m> Reach<'m> {
 
 impl Shards for Reach<'_> {
     fn execute<R>(&mut self, ask: &Ask<'_>, write: impl FnOnce(&Reply<'_>) -> R) -> Option<R> {
-        let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
+        let (owner, now) = (self.mesh.owner(ask.request.hash), self.now);
         match self.shard(owner) {
             Some((shard, watch)) => Some(witness::execute(shard, watch, ask, None, now, write)),
             None => {
@@ -237,13 +237,13 @@ impl Shards for Reach<'_> {
 
     fn prepare(&mut self, hash: KeyHash) {
         // What is with others is left to them.
-        if hash.owner(self.mesh.cores()) == self.me {
+        if self.mesh.owner(hash) == self.me {
             self.own.prepare(hash);
         }
     }
 
     fn reserve(&mut self, ask: &Ask<'_>, value_size: usize) -> Reserved {
-        let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
+        let (owner, now) = (self.mesh.owner(ask.request.hash), self.now);
         // The session has nothing under way, so a reservation overtakes nothing, whatever others have sent.
         let shard = if owner == self.me {
             Some((&mut *self.own, &mut *self.watch))
@@ -270,7 +270,7 @@ impl Shards for Reach<'_> {
         reservation: Reservation,
         write: impl FnOnce(&Reply<'_>) -> R,
     ) -> Option<R> {
-        let (owner, now) = (ask.request.hash.owner(self.mesh.cores()), self.now);
+        let (owner, now) = (self.mesh.owner(ask.request.hash), self.now);
         match self.shard(owner) {
             Some((shard, watch)) => Some(witness::execute(shard, watch, ask, Some(reservation), now, write)),
             None => {

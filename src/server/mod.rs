@@ -310,10 +310,14 @@ impl Cores {
         let kind = confinement.kind;
         let seed = KeySeed::random();
         let clock = Clock::start();
+        let owners = shard::shards_for(pool.pages_max(), config.threads);
+        if owners < config.threads {
+            info!("memory for {owners} shards: the other cores serve connections and own no keys");
+        }
         let shards = (0..config.threads)
-            .map(|number| Shard::new(&shard_settings(config, number), seed, pool.clone()))
+            .map(|number| Shard::new(&shard_settings(config, owners, number), seed, pool.clone()))
             .collect();
-        let (mesh, mailboxes) = Mesh::new(shards);
+        let (mesh, mailboxes) = Mesh::new(shards, owners);
         let mesh = Arc::new(mesh);
         // One core each: a socket that several cores wait for wakes them all.
         for (number, socket) in datagrams.into_iter().enumerate() {
@@ -465,7 +469,7 @@ fn core_listeners(config: &Config, me: usize) -> Result<Vec<Listener>, Refusal> 
     }
 }
 
-fn shard_settings(config: &Config, number: usize) -> shard::Settings {
+fn shard_settings(config: &Config, owners: usize, number: usize) -> shard::Settings {
     shard::Settings {
         item_size_max: config.item_size_max,
         cas_enabled: config.cas_enabled,
@@ -474,7 +478,7 @@ fn shard_settings(config: &Config, number: usize) -> shard::Settings {
             Policy::S3fifo => shard::Eviction::default(),
             Policy::Clock => shard::Eviction::Clock,
         },
-        shards: config.threads,
+        shards: owners,
         number,
         prefix_delimiter: config.prefix_delimiter.unwrap_or(b':'),
         detail: config.prefix_delimiter.is_some(),

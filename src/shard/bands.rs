@@ -273,7 +273,7 @@ impl Shard {
         self.pool.set_budget(bytes);
         let share = (self.pool.pages_max() / self.settings.shards.max(1)).max(1);
         let short = |floor: u64| floor.saturating_sub(self.counters.pages) as usize;
-        let floor = super::floor(share, self.settings.shards);
+        let floor = super::share::floor(share, &self.settings);
         self.pool.change_promise(short(self.pages_floor), short(floor));
         self.pages_floor = floor;
         self.maintain(now);

@@ -10,6 +10,7 @@
 //!   |        |-- classes    sizes of chunk
 //!   |        '-- item       the bytes of an item
 //!   |----- large, blocks    pages and blocks of large values, and values that are arriving
+//!   |----- share            how many shards there are, and what each is promised
 //!   |----- ages, ready      pages that move between shards, and those that are ready for all
 //!   '----- ghosts           what was forgotten lately
 //! ```
@@ -33,6 +34,7 @@ mod prefetch;
 mod prefixes;
 mod ready;
 mod scan;
+mod share;
 mod slab;
 mod store;
 mod table;
@@ -48,6 +50,7 @@ pub use evicted::Evicted;
 pub use large::{Reservation, Reserve};
 pub use prefixes::{PrefixCounters, Prefixes};
 pub use scan::{Glance, Seen};
+pub use share::shards_for;
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};
@@ -82,7 +85,7 @@ pub struct Settings {
     pub detail: bool,
     /// Among how many shards the pool's memory is divided: tables and classes are chosen for a fair part.
     pub shards: usize,
-    /// Which of them this is, from 0: no two shards give the same cas unique.
+    /// Which of them this is, from 0: no two shards give the same cas unique. One beyond them owns no keys.
     pub number: usize,
 }
 
@@ -200,15 +203,6 @@ pub struct Shard {
     evicted: Option<Box<EvictedList>>,
 }
 
-/// Pages that a shard is promised of its fair share: one for each ring, and where there are enough a quarter.
-fn floor(share: usize, shards: usize) -> u64 {
-    if shards > 1 {
-        (share / 4).max(share.min(2)) as u64
-    } else {
-        0
-    }
-}
-
 impl Shard {
     pub fn new(settings: &Settings, seed: KeySeed, pool: Arc<Pool>) -> Shard {
         let pages = (pool.pages_max() / settings.shards.max(1)).max(1);
@@ -225,7 +219,7 @@ impl Shard {
             table,
             larges: LargeValues::new(pool.page_size()),
             ghosts: Ghosts::default(),
-            pages_floor: floor(pages, settings.shards),
+            pages_floor: share::floor(pages, settings),
             hoard: Hoard::default(),
             large_blocks: [0; Ring::COUNT],
             worth: Worth::default(),

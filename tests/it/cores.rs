@@ -33,6 +33,30 @@ fn every_request_is_answered_once_in_order() {
     }
 }
 
+/// Memory for one shard, or two: the other cores serve their connections as well.
+#[test]
+fn cores_without_keys_of_their_own_serve_too() {
+    for megabytes in ["2", "4"] {
+        let server = Server::start(&["-t", "4", "-m", megabytes]);
+        let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.set(&format!("key-{number}"), format!("value-{number}").as_bytes());
+        }
+        for (reader, client) in clients.iter_mut().enumerate() {
+            for number in 0..8 {
+                let want = format!("value-{number}").into_bytes();
+                assert_eq!(
+                    Some(want),
+                    client.get(&format!("key-{number}")),
+                    "client {reader}, {megabytes} MB"
+                );
+            }
+        }
+        clients[3].check("flush_all\n", "OK\n");
+        assert!((0..8).all(|number| clients[4].get(&format!("key-{number}")).is_none()));
+    }
+}
+
 /// One connection of the stress test, and what it knows.
 struct Worker {
     client: Client,

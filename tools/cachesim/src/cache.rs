@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use ringcached::command::{Delete, Get, KEY_SIZE_MAX, Operation, Reply, Request, Store, StoreMode};
 use ringcached::hash::KeySeed;
 use ringcached::memory::Pool;
-use ringcached::shard::{Counters, Settings, Shard};
+use ringcached::shard::{Counters, Settings, Shard, shards_for};
 use ringcached::time::{Exptime, Now, Seconds};
 
 use crate::policy::Policy;
@@ -142,8 +142,8 @@ const PAGES_MIN: u64 = 400;
 /// The same for each of several shards, where the objects suffice.
 const PAGES_PER_SHARD_MIN: u64 = 200;
 
-/// What a shard cannot do without.
-const PAGES_PER_SHARD_LEAST: u64 = 4;
+/// What a cache cannot do without.
+const PAGES_LEAST: u64 = 4;
 
 /// Pages and items that fill chunks exactly, whatever the growth of the classes: by chunks per page, up to what
 /// small items have on a page of 64 KiB.
@@ -219,9 +219,8 @@ impl Real {
             Sizing::Bytes { .. } => {
                 let pages = capacity / PAGE_SIZE as u64;
                 ensure!(
-                    pages >= 4 * settings.shards as u64,
-                    "{capacity} bytes are too little for {} shards: each needs 4 pages of {PAGE_SIZE}",
-                    settings.shards
+                    pages >= PAGES_LEAST,
+                    "{capacity} bytes are too little: a cache needs {PAGES_LEAST} pages of {PAGE_SIZE}"
                 );
                 Ok(Real::of_pages(settings, sizing, pages, PAGE_SIZE, (0, 0)))
             }
@@ -231,14 +230,13 @@ impl Real {
     /// Shards whose pages have room for so many objects, to the next page. A page is of the usual size unless the
     /// cache would have less than [`PAGES_MIN`] of them; each shard needs some, too.
     fn of_objects(settings: &Settings, objects: u64) -> Result<Real> {
-        let shards = settings.shards as u64;
-        let wanted = objects / PAGES_MIN.max(PAGES_PER_SHARD_MIN * shards);
+        let wanted = objects / PAGES_MIN.max(PAGES_PER_SHARD_MIN * settings.shards as u64);
         let layout = LAYOUTS.iter().rev().find(|layout| layout.chunks() <= wanted);
         let layout = layout.unwrap_or(&LAYOUTS[0]);
         let pages = (objects + layout.chunks() / 2) / layout.chunks();
         ensure!(
-            pages >= PAGES_PER_SHARD_LEAST * shards,
-            "{objects} objects are too few for {shards} shards: each needs {PAGES_PER_SHARD_LEAST} pages",
+            pages >= PAGES_LEAST,
+            "{objects} objects are too few: a cache needs {PAGES_LEAST} pages"
         );
         Ok(Real::of_pages(
             settings,
@@ -280,12 +278,18 @@ impl Real {
         unit: (usize, usize),
     ) -> Real {
         let pool = Arc::new(Pool::new(pages * page_size as u64, page_size));
+        // As the server has it: cores may be more than its memory has shards for.
+        let shards = shards_for(pool.pages_max(), settings.shards);
         let shard = |number| {
-            let settings = Settings { number, ..*settings };
+            let settings = Settings {
+                shards,
+                number,
+                ..*settings
+            };
             Shard::new(&settings, SEED, Arc::clone(&pool))
         };
         Real {
-            shards: (0..settings.shards).map(shard).collect(),
+            shards: (0..shards).map(shard).collect(),
             sizing,
             now: Now {
                 seconds: Seconds::START,
@@ -463,7 +467,7 @@ mod tests {
             ..Settings::default()
         };
         let sizing = Sizing::Bytes { overhead: 0 };
-        assert!(Real::new(&settings, sizing, 4 << 16).is_err());
+        assert!(Real::new(&settings, sizing, 3 << 16).is_err());
         for pools in [1, 4] {
             let mut cache = Real::with_pools(&settings, sizing, 8 << 20, pools).expect("enough bytes");
             for object in 0..100_000 {
