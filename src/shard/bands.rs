@@ -271,7 +271,7 @@ impl Shard {
     /// Changes the budget of item memory. What is beyond it goes back to the system bit by bit, as it is swept.
     pub fn set_memory_limit(&mut self, bytes: u64, now: Now) {
         self.pool.set_budget(bytes);
-        let share = (self.pool.pages_max() / self.settings.shards.max(1)).max(1);
+        let share = super::share::fair(&self.pool, &self.settings);
         let short = |floor: u64| floor.saturating_sub(self.counters.pages) as usize;
         let floor = super::share::floor(share, &self.settings);
         self.pool.change_promise(short(self.pages_floor), short(floor));

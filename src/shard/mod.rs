@@ -205,7 +205,7 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(settings: &Settings, seed: KeySeed, pool: Arc<Pool>) -> Shard {
-        let pages = (pool.pages_max() / settings.shards.max(1)).max(1);
+        let pages = share::fair(&pool, settings);
         let slab = Slab::new(pool.page_size(), classes::fitting(pages), pages);
         let busy = vec![Busy::default(); slab.classes.count() + 1];
         let table = Table::new(pages * pool.page_size());

@@ -1,6 +1,7 @@
 //! Among how many shards a memory is divided, and what each of them is promised.
 
 use super::Settings;
+use crate::memory::Pool;
 
 /// Pages that there are for each shard, at the least.
 const PAGES_PER_SHARD_MIN: usize = 32;
@@ -10,6 +11,11 @@ const PAGES_PER_SHARD_MIN: usize = 32;
 /// (docs/design/08-eviction.md).
 pub fn shards_for(pages: usize, cores: usize) -> usize {
     (pages / PAGES_PER_SHARD_MIN).clamp(1, cores.max(1))
+}
+
+/// Pages of one shard if all have as many.
+pub(super) fn fair(pool: &Pool, settings: &Settings) -> usize {
+    (pool.pages_max() / settings.shards.max(1)).max(1)
 }
 
 /// Pages that a shard is promised of its fair share: one for each ring, and where there are enough a quarter. None, if it owns
@@ -29,7 +35,6 @@ mod tests {
     use super::super::Shard;
     use super::*;
     use crate::hash::KeySeed;
-    use crate::memory::Pool;
     use crate::time::{Now, Seconds};
 
     const PAGE_SIZE: u64 = 4096;
