@@ -7,11 +7,13 @@
 mod block;
 mod budget;
 mod chain;
+mod list;
 mod region;
 
 pub use block::{BLOCKS_PER_PAGE, Block};
 pub use budget::{Account, Charge, Parts, Total};
 pub use chain::{Chain, Segment};
+pub use list::PageList;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -128,8 +130,8 @@ pub struct Pool {
     has_excess: AtomicBool,
 }
 
-/// Pages that nobody uses. Those of a large value come in one piece and stay so until they are needed, so that
-/// letting go of a gigabyte is one step.
+/// Pages that nobody uses. Those of a large value come in segments and stay so until they are needed, so that
+/// letting go of a gigabyte is few steps.
 #[derive(Debug, Default)]
 struct Idle {
     pages: Vec<Page>,
@@ -302,7 +304,17 @@ impl Pool {
     }
 
     /// Takes the pages of a large value back, however many, in one step.
-    pub(crate) fn give_chain(&self, pages: Vec<Page>) {
+    pub(crate) fn give_list(&self, pages: PageList) {
+        let count = pages.len();
+        if count > 0 {
+            let mut idle = self.idle();
+            idle.chains.extend(pages.into_parts());
+            self.untake(&mut idle, count);
+        }
+    }
+
+    /// Takes the pages of a segment back.
+    fn give_segment(&self, pages: Vec<Page>) {
         let count = pages.len();
         if count > 0 {
             let mut idle = self.idle();

@@ -12,10 +12,8 @@
 
 use std::sync::Arc;
 
-use super::{Page, Pool};
-
-/// Pages in a segment, at most: letting go of one is one step for the pool, and what holds a value counts segments.
-const SEGMENT_PAGES_MAX: usize = 256;
+use super::list::PART_PAGES_MAX;
+use super::{Page, PageList, Pool};
 
 /// Pages that belong together.
 ///
@@ -62,7 +60,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        self.pool.give_chain(std::mem::take(&mut self.pages));
+        self.pool.give_segment(std::mem::take(&mut self.pages));
         self.pool.set_refusing(false);
     }
 }
@@ -76,14 +74,15 @@ pub struct Chain {
 
 impl Chain {
     /// The bytes of these pages from `start` of the first to `end` of the last.
-    pub fn new(pages: Vec<Page>, start: usize, end: usize, pool: &Arc<Pool>) -> Chain {
+    pub fn new(pages: PageList, start: usize, end: usize, pool: &Arc<Pool>) -> Chain {
         let mut chain = Chain::default();
-        let mut pages = pages.into_iter();
-        while pages.len() > 0 {
+        let mut parts = pages.into_parts().into_iter();
+        while let Some(mut pages) = parts.next() {
+            pages.shrink_to_fit();
             let segment = Segment {
+                pages,
                 start: if chain.is_empty() { start } else { 0 },
-                pages: pages.by_ref().take(SEGMENT_PAGES_MAX).collect(),
-                end: if pages.len() == 0 { end } else { pool.page_size() },
+                end: if parts.len() == 0 { end } else { pool.page_size() },
                 pool: Arc::clone(pool),
             };
             chain.push(Arc::new(segment));
@@ -129,7 +128,7 @@ impl Chain {
         let (Some(before), Some(last)) = (Arc::get_mut(before), Arc::get_mut(last)) else {
             return;
         };
-        let fits = before.pages.len() + last.pages.len() <= SEGMENT_PAGES_MAX;
+        let fits = before.pages.len() + last.pages.len() <= PART_PAGES_MAX;
         if fits && before.end == before.pool.page_size() && last.start == 0 {
             before.end = last.end;
             before.pages.append(&mut last.pages);
@@ -180,10 +179,10 @@ mod tests {
     fn chain(pool: &Arc<Pool>, bytes: &[u8], start: usize) -> Chain {
         let size = start + bytes.len();
         let pages = size.div_ceil(PAGE_SIZE);
-        let mut pages: Vec<Page> = (0..pages).map(|_| pool.take().expect("room")).collect();
+        let mut pages: PageList = (0..pages).map(|_| pool.take().expect("room")).collect();
         for (index, byte) in bytes.iter().enumerate() {
             let at = start + index;
-            pages[at / PAGE_SIZE][at % PAGE_SIZE] = *byte;
+            pages.get_mut(at / PAGE_SIZE).expect("enough")[at % PAGE_SIZE] = *byte;
         }
         Chain::new(pages, start, (size - 1) % PAGE_SIZE + 1, pool)
     }

@@ -25,7 +25,7 @@ use super::item::{CLOCK, FETCHED};
 use super::slab::{ItemId, PageNumber, Ring};
 use super::store::NoMemory;
 use super::{Eviction, Shard};
-use crate::memory::{BLOCKS_PER_PAGE, Page};
+use crate::memory::{BLOCKS_PER_PAGE, Page, PageList};
 use crate::time::{Now, Seconds};
 
 /// What an operation may spend on looking for a page with due regard to references, in chunks; a copied chunk
@@ -35,6 +35,9 @@ const FOREGROUND_COST_MAX: usize = 1000;
 
 /// Taking a page that is free, in the same coin: it may be one that the system has yet to clear.
 const FREE_PAGE_COST: usize = 15;
+
+/// Making a block of ghosts, in the same coin: the system may have to clear it.
+const GHOST_BLOCK_COST: usize = 50;
 
 /// What one call of `maintain` may spend, in the same coin.
 const BACKGROUND_COST_MAX: usize = 300;
@@ -191,9 +194,9 @@ impl Shard {
     }
 
     /// Pages for a large value, however long it takes to free them: for values whose bytes are copied here anyway.
-    pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Result<Vec<Page>, NoMemory> {
+    pub(super) fn take_pages(&mut self, count: usize, now: Now) -> Result<PageList, NoMemory> {
         if count == 0 {
-            return Ok(Vec::new());
+            return Ok(PageList::default());
         }
         loop {
             if let Some(pages) = self.gather_pages(count, now)? {
@@ -204,7 +207,7 @@ impl Shard {
 
     /// Works a bounded time towards so many pages for a large value; `None` if more calls are needed. They are kept
     /// in the hoard meanwhile, out of the hand's reach.
-    pub(super) fn gather_pages(&mut self, count: usize, now: Now) -> Result<Option<Vec<Page>>, NoMemory> {
+    pub(super) fn gather_pages(&mut self, count: usize, now: Now) -> Result<Option<PageList>, NoMemory> {
         let free = self.pool.pages_max().saturating_sub(self.pool.pages_taken());
         let attainable = free + self.counters.pages as usize + self.hoard.pages.len();
         if count > attainable.saturating_sub(self.pages_for_hands())
@@ -238,15 +241,12 @@ impl Shard {
             }
             cost = cost.saturating_sub(swept.cost);
         }
-        let later = self.hoard.pages.split_off(count);
-        Ok(Some(std::mem::replace(&mut self.hoard.pages, later)))
+        Ok(Some(self.hoard.pages.take(count)))
     }
 
     /// Gives back what was gathered for a value that does not come.
     pub(super) fn release_hoard(&mut self) {
-        if !self.hoard.pages.is_empty() {
-            self.pool.give_all(self.hoard.pages.drain(..));
-        }
+        self.pool.give_list(std::mem::take(&mut self.hoard.pages));
     }
 
     /// A page that was gathered for a large value, for a store that would be refused otherwise.
@@ -468,7 +468,7 @@ impl Shard {
         page
     }
 
-    /// Forgets an item or moves it on; returns what copying it cost.
+    /// Forgets an item or moves it on; returns what that cost beyond looking at it.
     fn judge(&mut self, id: ItemId, forced: bool, now: Now) -> usize {
         self.moves += 1;
         let item = self.slab.item(id);
@@ -527,12 +527,17 @@ impl Shard {
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.has(FETCHED));
         self.counters.evicted_active += u64::from(references > 0);
+        let mut cost = 0;
         if ring != Ring::Main && matches!(self.settings.eviction, Eviction::Probation { ghosts: true, .. }) {
+            let before = self.ghosts.size();
             self.ghosts.insert(hash, self.counters.curr_items as usize);
             self.counters.ghost_bytes = self.ghosts.size() as u64;
+            if self.ghosts.size() > before {
+                cost = GHOST_BLOCK_COST;
+            }
         }
         self.remove(id, hash);
-        0
+        cost
     }
 
     /// Whether this item of probation passes though nobody asked for it. None does while sizes shift: main would be judged by

@@ -14,7 +14,7 @@ use super::large::{Parts, Tail};
 use super::slab::ItemId;
 use super::store::NoMemory;
 use crate::command::{Request, StoreMode};
-use crate::memory::{Chain, Page};
+use crate::memory::{Chain, PageList};
 use crate::time::Now;
 
 /// New bytes of up to so many pages are copied, to fill pages; more keep the pages in which they came, and one page
@@ -52,7 +52,7 @@ impl Shard {
             .table
             .find(request.hash, |id| self.slab.has_key(id, draft.key))
         else {
-            self.pool.give_all(pages);
+            self.pool.give_list(pages);
             return Ok(false);
         };
         let parts = match mode {
@@ -94,7 +94,7 @@ impl Shard {
         }
     }
 
-    fn appended(&self, new: Parts<'_>, old: ItemId, pages: Vec<Page>) -> Parts<'static> {
+    fn appended(&self, new: Parts<'_>, old: ItemId, pages: PageList) -> Parts<'static> {
         let Parts { mut chain, tail } = self.parts(old);
         if self.is_joined(&new) {
             let mut bytes = [tail.bytes()].concat();
@@ -109,7 +109,7 @@ impl Shard {
         }
     }
 
-    fn prepended(&self, new: Parts<'_>, old: ItemId, pages: Vec<Page>) -> Parts<'static> {
+    fn prepended(&self, new: Parts<'_>, old: ItemId, pages: PageList) -> Parts<'static> {
         let Parts {
             chain: mut later,
             tail,
@@ -135,7 +135,7 @@ impl Shard {
     }
 
     /// Bytes behind a chain, in as many of these pages as they fill.
-    fn with_whole_pages(&self, mut chain: Chain, mut bytes: Vec<u8>, pages: Vec<Page>) -> Parts<'static> {
+    fn with_whole_pages(&self, mut chain: Chain, mut bytes: Vec<u8>, pages: PageList) -> Parts<'static> {
         let whole = pages.len() * self.pool.page_size();
         let tail = bytes.split_off(whole);
         chain.append(self.chain_of(&bytes, pages));
@@ -146,7 +146,7 @@ impl Shard {
     }
 
     /// Bytes in pages of their own, which they fill from the end.
-    fn chain_of(&self, bytes: &[u8], mut pages: Vec<Page>) -> Chain {
+    fn chain_of(&self, bytes: &[u8], mut pages: PageList) -> Chain {
         let page_size = self.pool.page_size();
         let start = pages.len() * page_size - bytes.len();
         let mut rest = bytes;

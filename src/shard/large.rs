@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use super::blocks::{Blocks, Owner};
 use super::item::HEADER_SIZE_MAX;
 use crate::command::Reply;
-use crate::memory::{BLOCKS_PER_PAGE, Block, Chain, Page, Pool};
+use crate::memory::{BLOCKS_PER_PAGE, Block, Chain, Page, PageList, Pool};
 use crate::time::Seconds;
 
 /// An item that takes more than one in so many parts of a page is cut: chunks of that size waste the most of their
@@ -24,14 +24,14 @@ const CHUNKS_PER_PAGE_MIN: usize = 7;
 /// Pages on their way between owners; when dropped they go back to the pool.
 #[derive(Debug)]
 struct Pages {
-    list: Vec<Page>,
+    list: PageList,
     pool: Arc<Pool>,
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
         if !self.list.is_empty() {
-            self.pool.give_chain(std::mem::take(&mut self.list));
+            self.pool.give_list(std::mem::take(&mut self.list));
             self.pool.set_refusing(false);
         }
     }
@@ -75,7 +75,7 @@ pub enum Reserve {
 /// Pages that are being gathered for a large value, over several calls.
 #[derive(Debug, Default)]
 pub(super) struct Hoard {
-    pub(super) pages: Vec<Page>,
+    pub(super) pages: PageList,
     /// When somebody last asked for them.
     pub(super) asked: Option<Seconds>,
 }
@@ -100,7 +100,7 @@ pub struct Reservation {
 
 impl Reservation {
     /// `pages` are as many as the shape asks for.
-    pub(super) fn new(shape: Shape, pages: Vec<Page>, pool: &Arc<Pool>) -> Reservation {
+    pub(super) fn new(shape: Shape, pages: PageList, pool: &Arc<Pool>) -> Reservation {
         assert_eq!(pages.len(), shape.pages);
         Reservation {
             size: shape.pages * pool.page_size() + shape.tail,
@@ -120,7 +120,7 @@ impl Reservation {
 
     /// Bytes of memory that it takes, pages apart.
     pub fn memory(&self) -> usize {
-        self.tail.capacity() + self.pages.list.capacity() * size_of::<Page>()
+        self.tail.capacity() + self.pages.list.memory()
     }
 
     /// Bytes that are still to come.

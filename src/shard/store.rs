@@ -8,6 +8,7 @@ use crate::command::{
     Count, Counted, Delete, Direction, Operation, Reply, Request, Store, StoreMode, Tokens,
 };
 use crate::hash::KeyHash;
+use crate::memory::PageList;
 use crate::time::{Deadline, Exptime, Now};
 
 /// Nothing can be forgotten to make room.
@@ -59,7 +60,7 @@ impl Shard {
         }
         let shape = self.shape(request.key, value_size);
         let pages = match shape.pages {
-            0 => Ok(Some(Vec::new())),
+            0 => Ok(Some(PageList::default())),
             count => self.gather_pages(count, now),
         };
         match pages {
