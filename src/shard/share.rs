@@ -3,12 +3,12 @@
 use super::Settings;
 use crate::memory::Pool;
 
-/// Pages that there are for each shard, at the least.
-const PAGES_PER_SHARD_MIN: usize = 32;
+/// Pages that there are for each shard, at the least: 16 MiB of the usual ones.
+const PAGES_PER_SHARD_MIN: usize = 256;
 
 /// How many shards own the keys where so many cores have so many pages: one for each core, unless that would leave a shard
-/// with too few. What is dealt by a hash to shards of a few dozen items is dealt unevenly, whatever the policy
-/// (docs/design/08-eviction.md).
+/// with too few. What is dealt by a hash to shards of a few dozen items is dealt unevenly, whatever the policy, and a ring
+/// of few pages is a coarse one (docs/design/08-eviction.md).
 pub fn shards_for(pages: usize, cores: usize) -> usize {
     (pages / PAGES_PER_SHARD_MIN).clamp(1, cores.max(1))
 }
@@ -48,8 +48,8 @@ mod tests {
         for (pages, cores, want) in [
             (1, 1, 1),
             (1, 32, 1),
-            (95, 32, 2),
-            (1024, 32, 32),
+            (767, 32, 2),
+            (8192, 32, 32),
             (1 << 20, 4, 4),
         ] {
             assert_eq!(want, shards_for(pages, cores), "{pages} pages, {cores} cores");

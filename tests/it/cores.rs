@@ -36,7 +36,7 @@ fn every_request_is_answered_once_in_order() {
 /// Memory for one shard, or two: the other cores serve their connections as well.
 #[test]
 fn cores_without_keys_of_their_own_serve_too() {
-    for megabytes in ["2", "4"] {
+    for megabytes in ["2", "32"] {
         let server = Server::start(&["-t", "4", "-m", megabytes]);
         let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
         for (number, client) in clients.iter_mut().enumerate() {

@@ -486,9 +486,9 @@ fn a_unix_socket() {
 #[test]
 fn a_full_memory_forgets_the_old() {
     for threads in ["1", "4"] {
-        let server = Server::start(&["-t", threads, "-m", "8"]);
+        let server = Server::start(&["-t", threads, "-m", "64"]);
         let mut client = server.connect();
-        let value = pattern(1000, 9);
+        let value = pattern(8000, 9);
         for number in 0..40_000 {
             client.set(&format!("key{number}"), &value);
         }
@@ -496,20 +496,20 @@ fn a_full_memory_forgets_the_old() {
         assert_eq!(None, client.get("key0"));
         assert!(client.stat("evictions") > 20_000);
         let items = client.stat("curr_items");
-        assert!((3000..9000).contains(&items), "{items} items of 1 KB in 8 MB");
+        assert!((3000..9000).contains(&items), "{items} items of 8 KB in 64 MB");
         let memory = server.memory("VmRSS");
-        assert!(memory < 64 * 1024 * 1024, "{memory} bytes for -m 8");
+        assert!(memory < 128 * 1024 * 1024, "{memory} bytes for -m 64");
     }
 }
 
 #[test]
 fn a_full_memory_may_refuse_instead() {
-    let server = Server::start(&["-t", "2", "-m", "8", "-M"]);
+    let server = Server::start(&["-t", "2", "-m", "32", "-M"]);
     let mut client = server.connect();
-    let value = pattern(1000, 9);
+    let value = pattern(4000, 9);
     let request = |number: usize| {
         [
-            format!("set key{number} 0 0 1000\r\n").as_bytes(),
+            format!("set key{number} 0 0 4000\r\n").as_bytes(),
             &value,
             b"\r\n",
         ]
@@ -525,7 +525,7 @@ fn a_full_memory_may_refuse_instead() {
         }
         assert!(stored < 40_000, "-M refuses nothing");
     }
-    assert!(stored > 3000, "{stored} items of 1 KB in 8 MB");
+    assert!(stored > 3000, "{stored} items of 4 KB in 32 MB");
     for number in 0..stored {
         assert!(
             client.get(&format!("key{number}")).as_ref() == Some(&value),

@@ -184,18 +184,22 @@ fn every_counter_is_moved_by_what_it_counts() {
 
 #[test]
 fn a_full_cache_counts_what_it_forgets() {
-    let server = Server::start(&["-m", "4", "-t", "2"]);
+    let server = Server::start(&["-m", "32", "-t", "2"]);
     let mut client = server.connect();
+    const STORED: u64 = 9600;
     let bytes = vec![b'x'; 10_000];
-    for number in 0..1200 {
+    for number in 0..STORED {
         client.set(&format!("key-{number}"), &bytes);
     }
     let all = stats(&mut client, "");
     let figure = |name: &str| value_of(&all, name).parse::<u64>().expect("a number");
     let evicted = figure("evictions");
-    assert!(evicted > 700, "{evicted} of 1200 items of 10,000 bytes in 4 MiB");
+    assert!(
+        evicted > 5600,
+        "{evicted} of {STORED} items of 10,000 bytes in 32 MiB"
+    );
     assert_eq!(
-        (evicted, 1200 - evicted),
+        (evicted, STORED - evicted),
         (figure("evicted_unfetched"), figure("curr_items"))
     );
     // The sweep goes on a little behind the scenes.
@@ -208,13 +212,13 @@ fn a_full_cache_counts_what_it_forgets() {
     };
     assert!(sum("evicted") >= evicted);
     assert_eq!(
-        (sum("evicted"), 1200 - sum("evicted")),
+        (sum("evicted"), STORED - sum("evicted")),
         (sum("evicted_unfetched"), sum("number"))
     );
-    let refusing = Server::start(&["-m", "2", "-M", "-t", "2", "-I", "512k"]);
+    let refusing = Server::start(&["-m", "32", "-M", "-t", "2"]);
     let mut client = refusing.connect();
     let mut refused = 0;
-    for number in 0..300 {
+    for number in 0..4000 {
         client.send(format!(
             "set key-{number} 0 0 10000\r\n{}\r\n",
             "x".repeat(10_000)

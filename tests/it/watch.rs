@@ -573,7 +573,7 @@ fn evictions_are_seen() {
         return;
     }
     for threads in THREADS {
-        let server = Server::start(&["-t", threads, "-m", "4"]);
+        let server = Server::start(&["-t", threads, "-m", "32"]);
         let mut watcher = Watcher::new(&server, "evictions");
         let mut client = server.connect();
         let reader = std::thread::spawn(move || {
@@ -589,14 +589,14 @@ fn evictions_are_seen() {
                 assert!(field(&line, "key").starts_with("key-"), "{line}");
                 let ttl: i64 = field(&line, "ttl").parse().expect("seconds");
                 assert!(ttl == -1 || (1..=1000).contains(&ttl), "{line}");
-                assert_eq!("1000", field(&line, "size"));
+                assert_eq!("8000", field(&line, "size"));
             }
         });
-        let value = "v".repeat(1000);
+        let value = "v".repeat(8000);
         let mut requests = Vec::new();
         for number in 0..20_000 {
             let ttl = if number % 2 == 0 { 0 } else { 1000 };
-            write!(requests, "set key-{number} 0 {ttl} 1000 noreply\r\n{value}\r\n").expect("a vector");
+            write!(requests, "set key-{number} 0 {ttl} 8000 noreply\r\n{value}\r\n").expect("a vector");
             if number % 3 == 0 {
                 write!(requests, "mg key-{number} q\r\n").expect("a vector");
             }
