@@ -1,7 +1,7 @@
 //! The process: how it starts, what its options mean, how it ends, and what it costs when nobody asks.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -46,6 +46,23 @@ fn a_signal_ends_it_at_once() {
                 took
             });
         }
+    }
+}
+
+/// Nobody can connect to a server that has ended: whoever comes is refused, and not accepted by a kernel that has yet to
+/// clear up, and then reset.
+#[test]
+fn who_comes_after_its_end_is_refused() {
+    let address = SocketAddrV4::new(Ipv4Addr::new(127, 0, 7, 1), 11411);
+    for round in 0..40 {
+        let threads = ["1", "2"][round % 2];
+        let signal = [Signal::TERM, Signal::INT, Signal::USR1][round % 3];
+        let server = Server::launch_at(&binary_under_test(), address, &["-t", threads]).expect("start");
+        server.connect().check("mn\n", "MN\n");
+        let (status, _) = server.stop(signal);
+        assert_eq!(Some(0), status.code());
+        let refusal = TcpStream::connect(address).expect_err("nobody is there");
+        assert_eq!(ErrorKind::ConnectionRefused, refusal.kind());
     }
 }
 

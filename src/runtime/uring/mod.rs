@@ -108,7 +108,7 @@ impl Loop {
             }
             if self.core.may_end() && sending.is_empty() {
                 self.wake_peers();
-                self.ring.enter(false);
+                self.stop_listening();
                 break;
             }
             self.arm();
@@ -253,6 +253,37 @@ impl Loop {
             };
             // SAFETY: the entry holds no address: peer names are asked for when somebody wants them.
             unsafe { self.ring.push(entry, Token::Accept(index)) };
+        }
+    }
+
+    /// Takes the accepts back. The kernel lets go of what is armed only some time after the process has ended, and would
+    /// let clients connect meanwhile, to be reset, instead of refusing them.
+    fn stop_listening(&mut self) {
+        let mut armed: Vec<u32> = (0..self.listeners.len() as u32)
+            .filter(|index| !self.to_accept.contains(index) && !self.starved.contains(index))
+            .collect();
+        for &index in &armed {
+            let entry = opcode::AsyncCancel::new(Token::Accept(index).pack()).build();
+            // SAFETY: the entry holds no address.
+            unsafe { self.ring.push(entry, Token::Nothing) };
+        }
+        let mut completions = Vec::new();
+        self.ring.enter(false);
+        loop {
+            self.ring.take_completions(&mut completions);
+            for completion in &completions {
+                let Token::Accept(listener) = Token::unpack(completion.user_data()) else {
+                    continue;
+                };
+                self.accepted(listener, completion.result());
+                if !cqueue::more(completion.flags()) {
+                    armed.retain(|&index| index != listener);
+                }
+            }
+            if armed.is_empty() {
+                return;
+            }
+            self.ring.enter(true);
         }
     }
 
