@@ -70,7 +70,7 @@ pub struct Place {
 /// All places, shared by all cores.
 pub struct Mesh {
     places: Box<[Place]>,
-    /// The first so many cores own keys: all of them, unless memory is tiny ([`crate::shard::shards_for`]).
+    /// The first so many cores own keys: all of them, unless memory is small ([`crate::shard::shards_for`]).
     owners: usize,
     /// Connections of all cores together, for the connection limit.
     pub connections: AtomicUsize,

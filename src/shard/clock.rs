@@ -37,7 +37,7 @@ const FOREGROUND_COST_MAX: usize = 1000;
 const FREE_PAGE_COST: usize = 15;
 
 /// Making a block of ghosts, in the same coin: the system may have to clear it.
-const GHOST_BLOCK_COST: usize = 50;
+const GHOST_BLOCK_COST: usize = 100;
 
 /// What one call of `maintain` may spend, in the same coin.
 const BACKGROUND_COST_MAX: usize = 300;
