@@ -305,22 +305,17 @@ impl Pool {
 
     /// Takes the pages of a large value back, however many, in one step.
     pub(crate) fn give_list(&self, pages: PageList) {
-        let count = pages.len();
-        if count > 0 {
-            let mut idle = self.idle();
-            idle.chains.extend(pages.into_parts());
-            self.untake(&mut idle, count);
-        }
+        self.give_parts(pages.into_parts());
     }
 
-    /// Takes the pages of a segment back.
-    fn give_segment(&self, pages: Vec<Page>) {
-        let count = pages.len();
-        if count > 0 {
-            let mut idle = self.idle();
+    fn give_parts(&self, parts: impl IntoIterator<Item = Vec<Page>>) {
+        let mut idle = self.idle();
+        let mut count = 0;
+        for pages in parts.into_iter().filter(|pages| !pages.is_empty()) {
+            count += pages.len();
             idle.chains.push(pages);
-            self.untake(&mut idle, count);
         }
+        self.untake(&mut idle, count);
     }
 
     /// Counts pages that were put among the idle ones.

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::list::PART_PAGES_MAX;
+use super::list::SEGMENT_PAGES_MAX;
 use super::{Page, PageList, Pool};
 
 /// Pages that belong together.
@@ -60,7 +60,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        self.pool.give_segment(std::mem::take(&mut self.pages));
+        self.pool.give_parts([std::mem::take(&mut self.pages)]);
         self.pool.set_refusing(false);
     }
 }
@@ -128,7 +128,7 @@ impl Chain {
         let (Some(before), Some(last)) = (Arc::get_mut(before), Arc::get_mut(last)) else {
             return;
         };
-        let fits = before.pages.len() + last.pages.len() <= PART_PAGES_MAX;
+        let fits = before.pages.len() + last.pages.len() <= SEGMENT_PAGES_MAX;
         if fits && before.end == before.pool.page_size() && last.start == 0 {
             before.end = last.end;
             before.pages.append(&mut last.pages);

@@ -5,8 +5,8 @@
 
 use super::Page;
 
-/// Pages in a part, at most: letting go of one is one step for the pool, and what holds a value counts segments.
-pub(super) const PART_PAGES_MAX: usize = 256;
+/// Pages in a part, and so in a segment, at most: letting go of one is one step for the pool, and what holds a value counts segments.
+pub(super) const SEGMENT_PAGES_MAX: usize = 256;
 
 /// Pages, in order. When dropped they are lost to their pool: give them back.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl PageList {
     /// How many pages there are.
     pub fn len(&self) -> usize {
         let last = self.parts.last().map_or(0, Vec::len);
-        self.parts.len().saturating_sub(1) * PART_PAGES_MAX + last
+        self.parts.len().saturating_sub(1) * SEGMENT_PAGES_MAX + last
     }
 
     pub fn is_empty(&self) -> bool {
@@ -28,7 +28,7 @@ impl PageList {
 
     pub fn push(&mut self, page: Page) {
         match self.parts.last_mut() {
-            Some(last) if last.len() < PART_PAGES_MAX => last.push(page),
+            Some(last) if last.len() < SEGMENT_PAGES_MAX => last.push(page),
             _ => self.parts.push(vec![page]),
         }
     }
@@ -45,8 +45,8 @@ impl PageList {
 
     pub fn get_mut(&mut self, index: usize) -> Option<&mut Page> {
         self.parts
-            .get_mut(index / PART_PAGES_MAX)?
-            .get_mut(index % PART_PAGES_MAX)
+            .get_mut(index / SEGMENT_PAGES_MAX)?
+            .get_mut(index % SEGMENT_PAGES_MAX)
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Page> {
@@ -56,9 +56,9 @@ impl PageList {
     /// Takes so many pages out, which there must be: whole parts, and less than a part page by page.
     pub fn take(&mut self, count: usize) -> PageList {
         assert!(count <= self.len(), "{count} of {} pages", self.len());
-        let later = self.parts.split_off(count / PART_PAGES_MAX);
+        let later = self.parts.split_off(count / SEGMENT_PAGES_MAX);
         let mut taken = std::mem::replace(self, PageList { parts: later });
-        let rest = std::iter::from_fn(|| self.pop()).take(count % PART_PAGES_MAX);
+        let rest = std::iter::from_fn(|| self.pop()).take(count % SEGMENT_PAGES_MAX);
         rest.for_each(|page| taken.push(page));
         taken
     }
@@ -91,9 +91,9 @@ mod tests {
         assert!(
             parts
                 .next()
-                .is_none_or(|last| (1..=PART_PAGES_MAX).contains(&last))
+                .is_none_or(|last| (1..=SEGMENT_PAGES_MAX).contains(&last))
         );
-        assert!(parts.all(|pages| pages == PART_PAGES_MAX));
+        assert!(parts.all(|pages| pages == SEGMENT_PAGES_MAX));
     }
 
     #[test]
