@@ -312,7 +312,10 @@ impl Cores {
         let clock = Clock::start();
         let owners = shard::shards_for(pool.pages_max(), config.threads);
         if owners < config.threads {
-            info!("memory for {owners} shards: the other cores serve connections and own no keys");
+            info!(
+                "{owners} of {} cores own keys: memory has no shards for the others, which serve connections",
+                config.threads
+            );
         }
         let shards = (0..config.threads)
             .map(|number| Shard::new(&shard_settings(config, owners, number), seed, pool.clone()))
