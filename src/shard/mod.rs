@@ -50,7 +50,7 @@ pub use evicted::Evicted;
 pub use large::{Reservation, Reserve};
 pub use prefixes::{PrefixCounters, Prefixes};
 pub use scan::{Glance, Seen};
-pub use share::shards_for;
+pub use share::{PAGES_PER_SHARD_MIN, shards_for};
 
 use crate::command::{Delete, Get, Hit, Operation, Reply, Request, Value};
 use crate::hash::{KeyHash, KeySeed};

@@ -4,7 +4,7 @@ use super::Settings;
 use crate::memory::Pool;
 
 /// Pages that there are for each shard, at the least: 16 MiB of the usual ones.
-const PAGES_PER_SHARD_MIN: usize = 256;
+pub const PAGES_PER_SHARD_MIN: usize = 256;
 
 /// How many shards own the keys where so many cores have so many pages: one for each core, unless that would leave a shard
 /// with too few. What is dealt by a hash to shards of a few dozen items is dealt unevenly, whatever the policy, and a ring

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use ringcached::command::{Delete, Get, KEY_SIZE_MAX, Operation, Reply, Request, Store, StoreMode};
 use ringcached::hash::KeySeed;
 use ringcached::memory::Pool;
-use ringcached::shard::{Counters, Settings, Shard, shards_for};
+use ringcached::shard::{Counters, PAGES_PER_SHARD_MIN, Settings, Shard, shards_for};
 use ringcached::time::{Exptime, Now, Seconds};
 
 use crate::policy::Policy;
@@ -139,9 +139,6 @@ const REQUESTS_PER_SECOND: u64 = 100_000;
 /// the usual size would hold all of a small trace.
 const PAGES_MIN: u64 = 400;
 
-/// The same for each of several shards, where the objects suffice.
-const PAGES_PER_SHARD_MIN: u64 = 200;
-
 /// What a cache cannot do without.
 const PAGES_LEAST: u64 = 4;
 
@@ -228,9 +225,9 @@ impl Real {
     }
 
     /// Shards whose pages have room for so many objects, to the next page. A page is of the usual size unless the
-    /// cache would have less than [`PAGES_MIN`] of them; each shard needs some, too.
+    /// cache would have less than [`PAGES_MIN`] of them, or fewer shards than are asked for, and objects suffice for more.
     fn of_objects(settings: &Settings, objects: u64) -> Result<Real> {
-        let wanted = objects / PAGES_MIN.max(PAGES_PER_SHARD_MIN * settings.shards as u64);
+        let wanted = objects / PAGES_MIN.max((PAGES_PER_SHARD_MIN * settings.shards) as u64);
         let layout = LAYOUTS.iter().rev().find(|layout| layout.chunks() <= wanted);
         let layout = layout.unwrap_or(&LAYOUTS[0]);
         let pages = (objects + layout.chunks() / 2) / layout.chunks();
@@ -469,15 +466,16 @@ mod tests {
         let sizing = Sizing::Bytes { overhead: 0 };
         assert!(Real::new(&settings, sizing, 3 << 16).is_err());
         for pools in [1, 4] {
-            let mut cache = Real::with_pools(&settings, sizing, 8 << 20, pools).expect("enough bytes");
-            for object in 0..100_000 {
+            let mut cache = Real::with_pools(&settings, sizing, 64 << 20, pools).expect("enough bytes");
+            assert_eq!(4, cache.shards.len());
+            for object in 0..800_000 {
                 cache.store(object, 20, 200, 0);
             }
             let pages = |counters: Counters| (counters.pages, counters.pages_idle);
             let (used, ready): (Vec<u64>, Vec<u64>) = cache.counters().map(pages).unzip();
             let (used, ready): (u64, u64) = (used.iter().sum(), ready.iter().sum());
             assert!(
-                used >= 120 && used + ready <= 128,
+                used >= 960 && used + ready <= 1024,
                 "{used} used, {ready} wait for stores"
             );
             cache.check();
